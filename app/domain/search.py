@@ -1,0 +1,98 @@
+"""What goes into an index and what comes back: raw evidence, before fusion, re-check and rendering."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.access import Acl
+from app.domain.content import ChunkId, DocumentId
+from app.domain.identity import TenantId
+
+Vector = NDArray[np.float32]
+"""One embedding, unit length, shape `(dim,)`."""
+Matrix = NDArray[np.float32]
+"""Embeddings, one a row, shape `(n, dim)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessFacts:
+    """The facts of a document that a `ReadFilter` and a caller's own filters are matched against."""
+
+    tenant: TenantId
+    document_id: DocumentId
+    collection: str
+    labels: frozenset[str]
+    sensitivity: int
+    acl: Acl
+    acl_version: int
+    language: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedChunk:
+    """What is searched of one chunk. `heading` is title and headings, searched with the body; `extra` are keywords and path words."""
+
+    chunk_id: ChunkId
+    heading: str
+    body: str
+    extra: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkVectors:
+    """Embeddings of one chunk: `chunk` of shape (dim,), `context` and `standalone` of shape (n_sentences, dim), in sentence order."""
+
+    chunk_id: ChunkId
+    chunk: Vector
+    context: Matrix
+    standalone: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class SearchLimits:
+    """The caller's own narrowing of a search; empty tuples mean no narrowing."""
+
+    collections: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    updated_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexQuery:
+    """One search. `vector` is the question's embedding, or `None` when the embedder is not there."""
+
+    text: str
+    vector: Vector | None
+    limits: SearchLimits = field(default_factory=SearchLimits)
+    lexical_k: int = 200
+    vector_k: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Raw evidence for one chunk, before fusion.
+
+    `lexical` is BM25 divided by the idf sum of the question's own words (0 when no word matches); `cosine` is the chunk's,
+    `sentence_cosines` and `standalone_cosines` those of its sentences in order. Cosines are `None` while vectors are pending.
+    """
+
+    chunk_id: ChunkId
+    document_id: DocumentId
+    version: int
+    lexical: float
+    cosine: float | None
+    sentence_cosines: tuple[float, ...] = ()
+    standalone_cosines: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Union of the lexical and the vector list, in no order. `term_weights` is idf by stem of the question's words, over permitted text only."""
+
+    items: tuple[Candidate, ...]
+    term_weights: dict[str, float]
+    degraded: tuple[str, ...] = ()

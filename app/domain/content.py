@@ -124,7 +124,7 @@ class Document:
     title: str
     state: DocumentState
     live_version: int | None
-    labels: frozenset[str]
+    label: str
     sensitivity: int
     acl: Acl
     acl_version: int
@@ -136,7 +136,7 @@ class Document:
 
     def resource(self) -> Resource:
         """The facts of this document that policy decides on."""
-        return Resource(self.tenant, self.collection, self.labels, self.sensitivity, self.acl)
+        return Resource(self.tenant, self.collection, frozenset({self.label}), self.sensitivity, self.acl)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from app.domain.access import ReadFilter
 from app.domain.content import DocumentId
-from app.domain.search import AccessFacts, Candidates, ChunkVectors, IndexedChunk, IndexQuery, Matrix
+from app.domain.search import AccessFacts, Candidates, ChunkVectors, IndexedChunk, IndexQuery, Matrix, Visibility
 
 
 class PassageIndex(Protocol):
@@ -34,8 +34,8 @@ class PassageIndex(Protocol):
         neither order nor scores. Raises UpstreamUnavailableError rather than returning a shorter list.
         """
 
-    async def respell(self, text: str, read_filter: ReadFilter) -> str:
-        """Correct words unknown to granted text to near ones that it holds; the question unchanged when there is nothing to correct."""
+    async def respell(self, text: str, read_filter: ReadFilter, visible: Visibility) -> str:
+        """Correct words unknown to granted, visible text to near ones that it holds; the question unchanged when there is nothing to correct."""
 
     async def check(self) -> None:
         """Raise UpstreamUnavailableError when searches cannot be served."""

@@ -1,5 +1,6 @@
 """What goes into an index and what comes back: raw evidence, before fusion, re-check and rendering."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,6 +16,9 @@ Vector = NDArray[np.float32]
 Matrix = NDArray[np.float32]
 """Embeddings, one a row, shape `(n, dim)`."""
 
+Visibility = Mapping[tuple[str, str], frozenset[str]]
+"""(collection, label) to the entity types one viewer sees unhidden there; a pair that is absent shows none."""
+
 
 @dataclass(frozen=True, slots=True)
 class AccessFacts:
@@ -23,7 +27,7 @@ class AccessFacts:
     tenant: TenantId
     document_id: DocumentId
     collection: str
-    labels: frozenset[str]
+    label: str
     sensitivity: int
     acl: Acl
     acl_version: int
@@ -32,13 +36,22 @@ class AccessFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardedText:
+    """Words of a chunk that stand inside a personal-data span: found only by viewers who see that entity type there."""
+
+    entity_type: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class IndexedChunk:
-    """What is searched of one chunk. `heading` is title and headings, searched with the body; `extra` are keywords and path words."""
+    """What is searched of one chunk. `body` lacks the guarded words; `heading` is title and headings; `extra` keywords and path words."""
 
     chunk_id: ChunkId
     heading: str
     body: str
     extra: str = ""
+    guarded: tuple[GuardedText, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +76,14 @@ class SearchLimits:
 
 @dataclass(frozen=True, slots=True)
 class IndexQuery:
-    """One search. `vector` is the question's embedding, or `None` when the embedder is not there."""
+    """One search. `vector` is the question's embedding, or `None` when the embedder is not there.
+
+    `visible` tells, per (collection, label), which entity types this viewer sees: guarded words elsewhere do not match.
+    """
 
     text: str
     vector: Vector | None
+    visible: Visibility
     limits: SearchLimits = field(default_factory=SearchLimits)
     lexical_k: int = 200
     vector_k: int = 200

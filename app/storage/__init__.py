@@ -1,0 +1,1 @@
+"""Ground: the database of record. Tables, transactions and queries; nothing here decides who may read what."""

@@ -1,0 +1,190 @@
+"""Queries over the evidence tables. The chain is computed in `audit/`; this module only keeps and finds rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Row, Select, insert, select, update
+
+from app.domain.audit import EventId, LogEntry, Reference
+from app.storage.tables import audit_block, audit_checkpoint, audit_event, audit_head, audit_ref
+from app.storage.transaction import Transaction
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class LogHead:
+    """Size and chain value of a log; `last_recorded_at` keeps recorded times increasing."""
+
+    size: int
+    chain: bytes
+    last_recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One committed batch: entries `first` to `first + count - 1`, their Merkle root and the chain value after them."""
+
+    first: int
+    count: int
+    root: bytes
+    chain: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """What is stored of one entry besides its place."""
+
+    entry: LogEntry
+    type: str
+    actor: str
+    outcome: str
+    references: tuple[Reference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Filters of an officer's search; empty strings filter nothing. Newest first, below `before` when it is given."""
+
+    actor: str = ""
+    type: str = ""
+    outcome: str = ""
+    references: tuple[Reference, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    before: int | None = None
+    limit: int = 50
+
+
+async def lock_head(tx: Transaction, log: str) -> LogHead:
+    """The head of `log`, made on first use, held until the transaction ends."""
+    head = await read_head(tx, log)
+    if head is not None:
+        return head
+    genesis = LogHead(0, bytes(32), _EPOCH)
+    await tx.connection.execute(insert(audit_head).values(log=log, size=0, chain=genesis.chain, last_recorded_at=_EPOCH))
+    return genesis
+
+
+async def read_head(tx: Transaction, log: str) -> LogHead | None:
+    """The head of `log`, or `None` before its first entry."""
+    query = select(audit_head.c.size, audit_head.c.chain, audit_head.c.last_recorded_at).where(audit_head.c.log == log).with_for_update()
+    row = (await tx.connection.execute(query)).one_or_none()
+    return None if row is None else LogHead(row.size, row.chain, row.last_recorded_at)
+
+
+async def append_block(tx: Transaction, log: str, block: Block, rows: Sequence[EntryRow]) -> None:
+    """Store a batch with its references and move the head."""
+    await tx.connection.execute(insert(audit_event), [_event_values(log, row) for row in rows])
+    references = [
+        {"log": log, "kind": reference.kind, "ref": reference.ref[:400], "idx": row.entry.index}
+        for row in rows
+        for reference in dict.fromkeys(row.references)
+    ]
+    if references:
+        await tx.connection.execute(insert(audit_ref), references)
+    await tx.connection.execute(
+        insert(audit_block).values(log=log, first=block.first, count=block.count, root=block.root, chain=block.chain)
+    )
+    moved = update(audit_head).where(audit_head.c.log == log)
+    await tx.connection.execute(
+        moved.values(size=block.first + block.count, chain=block.chain, last_recorded_at=rows[-1].entry.recorded_at)
+    )
+
+
+def _event_values(log: str, row: EntryRow) -> dict[str, object]:
+    entry = row.entry
+    return {
+        "log": log,
+        "idx": entry.index,
+        "event_id": entry.event_id,
+        "type": row.type,
+        "actor": row.actor,
+        "outcome": row.outcome,
+        "recorded_at": entry.recorded_at,
+        "leaf": entry.leaf,
+        "leaf_hash": entry.leaf_hash,
+    }
+
+
+async def leaf_hashes(tx: Transaction, log: str, start: int, stop: int) -> list[bytes]:
+    """Stored leaf hashes of entries `start` to `stop - 1`, in order."""
+    query = select(audit_event.c.leaf_hash).where(audit_event.c.log == log, audit_event.c.idx >= start, audit_event.c.idx < stop)
+    return list((await tx.connection.execute(query.order_by(audit_event.c.idx))).scalars())
+
+
+async def find_event(tx: Transaction, log: str, event_id: EventId) -> LogEntry | None:
+    """The entry of one event, or `None`."""
+    row = (await tx.connection.execute(_entries(log).where(audit_event.c.event_id == event_id))).one_or_none()
+    return None if row is None else _entry(log, row)
+
+
+async def search(tx: Transaction, log: str, query: EventQuery) -> list[LogEntry]:
+    """Entries that match every given filter, newest first, at most `query.limit`."""
+    statement = _entries(log)
+    for column, value in ((audit_event.c.actor, query.actor), (audit_event.c.type, query.type), (audit_event.c.outcome, query.outcome)):
+        if value:
+            statement = statement.where(column == value)
+    for reference in query.references:
+        about = select(audit_ref.c.idx).where(audit_ref.c.log == log, audit_ref.c.kind == reference.kind, audit_ref.c.ref == reference.ref)
+        statement = statement.where(audit_event.c.idx.in_(about))
+    if query.since is not None:
+        statement = statement.where(audit_event.c.recorded_at >= query.since)
+    if query.until is not None:
+        statement = statement.where(audit_event.c.recorded_at < query.until)
+    if query.before is not None:
+        statement = statement.where(audit_event.c.idx < query.before)
+    statement = statement.order_by(audit_event.c.idx.desc()).limit(query.limit)
+    return [_entry(log, row) for row in await tx.connection.execute(statement)]
+
+
+async def entries_from(tx: Transaction, log: str, start: int, limit: int) -> list[LogEntry]:
+    """Entries in order from index `start`, at most `limit`."""
+    statement = _entries(log).where(audit_event.c.idx >= start).order_by(audit_event.c.idx).limit(limit)
+    return [_entry(log, row) for row in await tx.connection.execute(statement)]
+
+
+async def event_columns(tx: Transaction, log: str, start: int, limit: int) -> list[tuple[int, str, str, str, str, datetime]]:
+    """Indexed columns (idx, event_id, type, actor, outcome, recorded_at) in order, to be compared with the leaves."""
+    columns = (audit_event.c.idx, audit_event.c.event_id, audit_event.c.type, audit_event.c.actor, audit_event.c.outcome)
+    statement = select(*columns, audit_event.c.recorded_at).where(audit_event.c.log == log, audit_event.c.idx >= start)
+    rows = await tx.connection.execute(statement.order_by(audit_event.c.idx).limit(limit))
+    return [(row.idx, row.event_id, row.type, row.actor, row.outcome, row.recorded_at) for row in rows]
+
+
+async def references_between(tx: Transaction, log: str, start: int, stop: int) -> set[tuple[str, str, int]]:
+    """Stored references (kind, ref, idx) of entries `start` to `stop - 1`."""
+    statement = select(audit_ref.c.kind, audit_ref.c.ref, audit_ref.c.idx).where(
+        audit_ref.c.log == log, audit_ref.c.idx >= start, audit_ref.c.idx < stop
+    )
+    return {(row.kind, row.ref, row.idx) for row in await tx.connection.execute(statement)}
+
+
+async def blocks(tx: Transaction, log: str) -> list[Block]:
+    """Every block of `log`, in order."""
+    statement = select(audit_block).where(audit_block.c.log == log).order_by(audit_block.c.first)
+    return [Block(row.first, row.count, row.root, row.chain) for row in await tx.connection.execute(statement)]
+
+
+async def put_checkpoint(tx: Transaction, log: str, size: int, note: str, signed_at: datetime) -> None:
+    """Keep a signed checkpoint; one of the same size is kept as it is."""
+    present = select(audit_checkpoint.c.size).where(audit_checkpoint.c.log == log, audit_checkpoint.c.size == size)
+    if (await tx.connection.execute(present)).first() is None:
+        await tx.connection.execute(insert(audit_checkpoint).values(log=log, size=size, note=note, signed_at=signed_at))
+
+
+async def latest_checkpoint(tx: Transaction, log: str) -> tuple[int, str] | None:
+    """(size, signed note) of the newest checkpoint, or `None`."""
+    statement = select(audit_checkpoint.c.size, audit_checkpoint.c.note).where(audit_checkpoint.c.log == log)
+    row = (await tx.connection.execute(statement.order_by(audit_checkpoint.c.size.desc()).limit(1))).one_or_none()
+    return None if row is None else (row.size, row.note)
+
+
+def _entries(log: str) -> Select[tuple[str, int, bytes, bytes, datetime]]:
+    columns = (audit_event.c.event_id, audit_event.c.idx, audit_event.c.leaf, audit_event.c.leaf_hash, audit_event.c.recorded_at)
+    return select(*columns).where(audit_event.c.log == log)
+
+
+def _entry(log: str, row: Row[tuple[str, int, bytes, bytes, datetime]]) -> LogEntry:
+    return LogEntry(EventId(row.event_id), log, row.idx, row.leaf, row.leaf_hash, row.recorded_at)

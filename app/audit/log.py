@@ -1,0 +1,193 @@
+"""The append-only log: group commit of blocks, lookup, checkpoints and proofs.
+
+A caller of `record` gets its entry back only after the commit; whoever cannot commit raises AuditUnavailableError and
+releases nothing. `record_in` writes inside a flow's own transaction, so that a change and its record stand or fall
+together. This is the one room that opens transactions: the group commit belongs to no single flow (decision 0004).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+from app.audit.envelope import serialise
+from app.audit.merkle import MerkleTree, leaf_hash, root_of
+from app.audit.notes import Checkpoint
+from app.audit.signer import CheckpointSigner
+from app.domain.audit import AuditEvent, EventId, InclusionProof, LogEntry
+from app.domain.identity import TenantId
+from app.errors import AuditUnavailableError, NotFoundError, UpstreamUnavailableError
+from app.storage import audit_rows
+from app.storage.audit_rows import Block, EntryRow, EventQuery
+from app.storage.transaction import Database, Transaction
+
+_COMMIT_WITHIN_S = 2.0
+_MAX_BATCH = 256
+_MAX_QUEUE = 4096
+_PAGE = 10_000
+
+
+def log_name(tenant: TenantId) -> str:
+    """The origin of a tenant's log."""
+    return f"portcullis/{tenant}"
+
+
+def chain_value(previous: bytes, block_root: bytes, first: int, last: int) -> bytes:
+    """Chain over blocks: SHA-256(previous || root || first || last), integers as 8 bytes big-endian."""
+    return sha256(previous + block_root + first.to_bytes(8, "big") + last.to_bytes(8, "big")).digest()
+
+
+@dataclass(slots=True)
+class _Waiting:
+    events: Sequence[AuditEvent]
+    done: asyncio.Future[list[LogEntry]]
+
+
+class AuditLog:
+    """The log of every tenant in one database. Constructed once; `start` before the first record."""
+
+    def __init__(self, database: Database, signer: CheckpointSigner) -> None:
+        self._database = database
+        self._signer = signer
+        self._trees: dict[str, MerkleTree] = {}
+        self._trees_lock = asyncio.Lock()
+        self._queue: list[_Waiting] = []
+        self._flusher: asyncio.Task[None] | None = None
+        self._refusal: str | None = None
+
+    async def start(self, tenant: TenantId) -> None:
+        """Compare the log with what the signer last signed; when it is shorter or differs, no record is taken from then on."""
+        log = log_name(tenant)
+        seen = self._signer.last_signed(log)
+        async with self._trees_lock, self._database.read() as tx:
+            tree = await self._caught_up(tx, log)
+        if seen is not None and (tree.size < seen[0] or tree.root(seen[0]) != seen[1]):
+            self._refusal = "The log is shorter than, or differs from, its last signed checkpoint. Nothing is released until an officer has looked."
+
+    @property
+    def refusal(self) -> str | None:
+        """Why no record is taken, or `None`."""
+        return self._refusal
+
+    async def record(self, *events: AuditEvent) -> list[LogEntry]:
+        """Commit events, in order; returns their entries. Raises AuditUnavailableError when that did not happen within two seconds."""
+        self._refuse_if_damaged()
+        if len(self._queue) >= _MAX_QUEUE:
+            message = "Too many records are waiting to be written. Try again shortly."
+            raise AuditUnavailableError(message)
+        waiting = _Waiting(events, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush())
+        try:
+            return await asyncio.wait_for(asyncio.shield(waiting.done), _COMMIT_WITHIN_S)
+        except TimeoutError as error:
+            message = "The record was not confirmed in time, so nothing is released."
+            raise AuditUnavailableError(message) from error
+
+    async def record_in(self, tx: Transaction, *events: AuditEvent) -> list[LogEntry]:
+        """Append events inside `tx`; they count once it commits. Returns their entries."""
+        self._refuse_if_damaged()
+        written: dict[EventId, LogEntry] = {}
+        for tenant in dict.fromkeys(event.tenant for event in events):
+            entries = await self._append(tx, tenant, [event for event in events if event.tenant == tenant])
+            written.update({entry.event_id: entry for entry in entries})
+        return [written[event.event_id] for event in events]
+
+    async def find(self, tx: Transaction, tenant: TenantId, event_id: EventId) -> LogEntry:
+        """One entry. Raises NotFoundError."""
+        entry = await audit_rows.find_event(tx, log_name(tenant), event_id)
+        if entry is None:
+            raise NotFoundError
+        return entry
+
+    async def search(self, tx: Transaction, tenant: TenantId, query: EventQuery) -> list[LogEntry]:
+        """Entries that match, newest first."""
+        return await audit_rows.search(tx, log_name(tenant), query)
+
+    async def prove(self, tenant: TenantId, entry: LogEntry) -> InclusionProof:
+        """Inclusion of `entry` under a checkpoint signed now or before."""
+        note = await self.checkpoint(tenant)
+        size = int(note.split("\n", 2)[1])
+        tree = self._trees[entry.log]
+        return InclusionProof(entry.log, entry.index, entry.leaf_hash, size, tree.root(size), tree.inclusion(entry.index, size), note)
+
+    async def checkpoint(self, tenant: TenantId) -> str:
+        """A signed checkpoint over everything committed so far. Raises AuditUnavailableError when the log went backwards."""
+        log = log_name(tenant)
+        self._refuse_if_damaged()
+        async with self._trees_lock:
+            async with self._database.read() as tx:
+                latest = await audit_rows.latest_checkpoint(tx, log)
+                tree = await self._caught_up(tx, log)
+            if latest is not None and latest[0] == tree.size:
+                return latest[1]
+            seen = self._signer.last_signed(log)
+            if seen is not None and (seen[0] > tree.size or tree.root(seen[0]) != seen[1]):
+                message = "The log differs from what was signed before; no checkpoint is made."
+                raise AuditUnavailableError(message)
+            note = self._signer.sign(Checkpoint(log, tree.size, tree.root()))
+            async with self._database.write() as tx:
+                await audit_rows.put_checkpoint(tx, log, tree.size, note, datetime.now(UTC))
+            return note
+
+    def verifier_key(self, tenant: TenantId) -> str:
+        """The public key that checks this tenant's checkpoints."""
+        return self._signer.verifier_key(log_name(tenant))
+
+    async def tree(self, tenant: TenantId) -> MerkleTree:
+        """The tree over every committed entry."""
+        async with self._trees_lock, self._database.read() as tx:
+            return await self._caught_up(tx, log_name(tenant))
+
+    def _refuse_if_damaged(self) -> None:
+        if self._refusal is not None:
+            raise AuditUnavailableError(self._refusal)
+
+    async def _flush(self) -> None:
+        while self._queue:
+            batch = self._queue[:_MAX_BATCH]
+            del self._queue[:_MAX_BATCH]
+            try:
+                async with self._database.write() as tx:
+                    written = await self.record_in(tx, *(event for waiting in batch for event in waiting.events))
+            except (UpstreamUnavailableError, AuditUnavailableError) as error:
+                _fail(batch, AuditUnavailableError("The log could not take the record, so nothing is released. Try again."), error)
+            except Exception as error:  # noqa: BLE001 - whatever went wrong, nobody may wait for ever or be told it is on record
+                _fail(batch, AuditUnavailableError("The record could not be written, so nothing is released."), error)
+            else:
+                entries = iter(written)
+                for waiting in batch:
+                    mine = [next(entries) for _ in waiting.events]
+                    if not waiting.done.done():
+                        waiting.done.set_result(mine)
+
+    async def _append(self, tx: Transaction, tenant: TenantId, events: Sequence[AuditEvent]) -> list[LogEntry]:
+        log = log_name(tenant)
+        head = await audit_rows.lock_head(tx, log)
+        recorded_at = max(datetime.now(UTC), head.last_recorded_at + timedelta(microseconds=1))
+        rows = []
+        for offset, event in enumerate(events):
+            moment = recorded_at + timedelta(microseconds=offset)
+            leaf = serialise(event, log, moment)
+            entry = LogEntry(event.event_id, log, head.size + offset, leaf, leaf_hash(leaf), moment)
+            rows.append(EntryRow(entry, event.type.value, event.actor, event.outcome, event.references))
+        root = root_of([row.entry.leaf_hash for row in rows])
+        chain = chain_value(head.chain, root, head.size, head.size + len(rows) - 1)
+        await audit_rows.append_block(tx, log, Block(head.size, len(rows), root, chain), rows)
+        return [row.entry for row in rows]
+
+    async def _caught_up(self, tx: Transaction, log: str) -> MerkleTree:
+        tree = self._trees.setdefault(log, MerkleTree())
+        while fresh := await audit_rows.leaf_hashes(tx, log, tree.size, tree.size + _PAGE):
+            tree.extend(fresh)
+        return tree
+
+
+def _fail(batch: Sequence[_Waiting], error: AuditUnavailableError, cause: BaseException) -> None:
+    error.__cause__ = cause
+    for waiting in batch:
+        if not waiting.done.done():
+            waiting.done.set_exception(error)
+            waiting.done.exception()  # a caller that timed out no longer looks; without this asyncio warns

@@ -108,8 +108,24 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Union of the lexical and the vector list, in no order. `term_weights` is idf by stem of the question's words, over permitted text only."""
+    """Union of the lexical and the vector list, in no order.
+
+    `term_weights` is idf by question word (case-folded, stop words left out), over permitted text only; unknown words count in full.
+    """
 
     items: tuple[Candidate, ...]
     term_weights: dict[str, float]
     degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """From raw evidence to confidence under one embedding model, measured once and shipped with it; never sampled from a live corpus.
+
+    `slope` and `midpoint` are those of a logistic curve; `weak` and `found` are the confidences from which evidence counts as such.
+    """
+
+    slope: float
+    midpoint: float
+    weak: float
+    found: float

@@ -1,0 +1,104 @@
+"""Casbin as the referee: decides single cases from the same rules, without sharing code with the filter compiler.
+
+Known traps of the library are kept out by construction: no grouping policies, no adapter, no reload of a live
+enforcer, a policy that is never empty, values that are never evaluated as code.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import casbin
+from casbin.model import Model
+
+from app.domain.access import AclMode, Action, Resource
+from app.domain.identity import Principal, Subject, TenantId
+from app.policy.bundle import MODEL, Bundle, Rule
+
+# Casbin logs denied requests with all their arguments at WARNING.
+logging.getLogger("casbin").disabled = True
+for _name in ("casbin.enforcer", "casbin.policy", "casbin.model", "casbin.role"):
+    logging.getLogger(_name).disabled = True
+
+_SENTINEL = ("user:-", "-", "-", "-", "-", "-", "deny")
+"""Matches nothing and keeps the policy from being empty: an empty one allows a request of empty strings."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    dom: TenantId
+    principals: frozenset[Principal]
+    clearance: int
+    purp: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    dom: TenantId
+    col: str
+    labels: frozenset[str]
+    sens: int
+    acl_mode: AclMode
+    allow: frozenset[Principal]
+    deny: frozenset[Principal]
+
+
+def _has(subject: _Asker, principal: str) -> bool:
+    return principal in subject.principals
+
+
+def _lab(resource: _Asked, label: str) -> bool:
+    return label in resource.labels
+
+
+def _gate(subject: _Asker, tenant: str, resource: _Asked) -> bool:
+    """Mandatory conditions that no rule lifts. It must not depend on the row, or it would weaken deny rows too."""
+    return (
+        subject.dom == tenant == resource.dom
+        and subject.clearance >= resource.sens
+        and not resource.deny & subject.principals
+        and (resource.acl_mode is AclMode.INHERIT or bool(resource.allow & subject.principals))
+    )
+
+
+class _CompiledEnforcer(casbin.Enforcer):
+    """Parses the matcher once. Safe because the matcher is ours and rows are never part of it."""
+
+    _compiled: Any = None
+
+    def _get_expression(self, expr: str, functions: Any = None) -> Any:  # noqa: ANN401 - the library's own types
+        if self._compiled is None:
+            self._compiled = super()._get_expression(expr, functions)
+        return self._compiled
+
+
+class Referee:
+    """One immutable set of enforcers, one an action. Single-threaded by use: called from the event loop only."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._enforcers = {action: _enforcer(bundle.files[MODEL], (rule for rule in bundle.rules if rule.action is action)) for action in Action}
+
+    def permits(self, subject: Subject, principals: frozenset[Principal], action: Action, resource: Resource) -> bool:
+        """Whether the rules permit it. `principals` is the subject's closed set. Anything odd is a no."""
+        if not (subject.tenant and resource.tenant and resource.collection and resource.labels):
+            return False
+        asker = _Asker(subject.tenant, principals, subject.clearance, subject.purpose)
+        acl = resource.acl
+        asked = _Asked(
+            resource.tenant, resource.collection, resource.labels, resource.sensitivity, acl.mode, acl.allow, acl.deny
+        )
+        verdict = self._enforcers[action].enforce(asker, subject.tenant, asked, action.value)
+        return verdict is True
+
+
+def _enforcer(model_text: str, rules: Iterable[Rule]) -> casbin.Enforcer:
+    model = Model()
+    model.load_model_from_text(model_text)
+    enforcer = _CompiledEnforcer(model)
+    for name, function in (("has", _has), ("lab", _lab), ("gate", _gate)):
+        enforcer.add_function(name, function)
+    # Rows go straight into the list: the text loader splits on commas inside values.
+    rows = [[r.subject, r.tenant, r.collection, r.label, r.action.value, r.purpose, r.effect.value] for r in rules]
+    enforcer.model.model["p"]["p"].policy = [list(_SENTINEL), *rows]
+    return enforcer

@@ -1,0 +1,52 @@
+"""Queries over policy bundles and the bundle in force."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+
+from app.domain.identity import TenantId
+from app.storage.tables import policy_bundle, policy_state
+from app.storage.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class ActivePolicy:
+    """Which bundle is in force. `epoch` grows by one with every activation."""
+
+    epoch: int
+    digest: str
+    activated_at: datetime
+    author: str
+    approver: str
+
+
+async def active(tx: Transaction, tenant: TenantId) -> ActivePolicy | None:
+    """The bundle in force for a tenant, or `None` before the first activation."""
+    row = (await tx.connection.execute(select(policy_state).where(policy_state.c.tenant == tenant))).one_or_none()
+    return None if row is None else ActivePolicy(row.epoch, row.digest, row.activated_at, row.author, row.approver)
+
+
+async def files(tx: Transaction, digest: str) -> dict[str, str]:
+    """The files of a stored bundle."""
+    return dict((await tx.connection.execute(select(policy_bundle.c.files).where(policy_bundle.c.digest == digest))).scalar_one())
+
+
+async def put_bundle(tx: Transaction, tenant: TenantId, digest: str, content: dict[str, str], moment: datetime) -> None:
+    """Keep a bundle; one that is already kept stays."""
+    if (await tx.connection.execute(select(policy_bundle.c.digest).where(policy_bundle.c.digest == digest))).first() is None:
+        await tx.connection.execute(insert(policy_bundle).values(digest=digest, tenant=tenant, files=content, created_at=moment))
+
+
+async def activate(tx: Transaction, tenant: TenantId, state: ActivePolicy) -> None:
+    """Put a stored bundle in force."""
+    values = {
+        "epoch": state.epoch,
+        "digest": state.digest,
+        "activated_at": state.activated_at,
+        "author": state.author,
+        "approver": state.approver,
+    }
+    changed = await tx.connection.execute(update(policy_state).where(policy_state.c.tenant == tenant).values(**values))
+    if changed.rowcount == 0:
+        await tx.connection.execute(insert(policy_state).values(tenant=tenant, **values))

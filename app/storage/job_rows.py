@@ -1,0 +1,146 @@
+"""Queries over background jobs: enqueue, lease, progress, finish."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Row, insert, or_, select, update
+
+from app.domain.content import DocumentId
+from app.domain.identity import TenantId
+from app.storage.tables import job
+from app.storage.transaction import Transaction
+
+LEASE = timedelta(minutes=10)
+
+
+class JobKind(StrEnum):
+    """What a worker does with a job."""
+
+    INGEST = "ingest"
+    EMBED = "embed"
+
+
+class JobState(StrEnum):
+    """Where a job stands. `quarantined`: the content was refused with a reason and waits for a person."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job. `payload` is JSON for its kind; `content` the submitted bytes, kept until the job ends."""
+
+    job_id: str
+    tenant: TenantId
+    kind: JobKind
+    state: JobState
+    submitted_by: str
+    document_id: DocumentId
+    version: int
+    payload: dict[str, Any]
+    content: bytes | None
+    done: int
+    total: int
+    unit: str
+    error: str | None
+    attempts: int
+    created_at: datetime
+
+
+async def enqueue(tx: Transaction, value: Job) -> None:
+    """Store a new job."""
+    await tx.connection.execute(
+        insert(job).values(
+            job_id=value.job_id,
+            tenant=value.tenant,
+            kind=value.kind.value,
+            state=value.state.value,
+            submitted_by=value.submitted_by,
+            document_id=value.document_id,
+            version=value.version,
+            payload=value.payload,
+            content=value.content,
+            done=value.done,
+            total=value.total,
+            unit=value.unit,
+            error=value.error,
+            attempts=value.attempts,
+            created_at=value.created_at,
+            updated_at=value.created_at,
+        )
+    )
+
+
+async def lease_next(tx: Transaction, moment: datetime) -> Job | None:
+    """Take the oldest job that waits or whose worker's lease ran out; ingest comes before embedding. `None` when idle."""
+    is_free = or_(job.c.state == JobState.QUEUED.value, (job.c.state == JobState.RUNNING.value) & (job.c.lease_until < moment))
+    statement = select(job).where(is_free).order_by(job.c.kind.desc(), job.c.created_at, job.c.job_id).limit(1)
+    row = (await tx.connection.execute(statement.with_for_update(skip_locked=True))).one_or_none()
+    if row is None:
+        return None
+    taken = {"state": JobState.RUNNING.value, "lease_until": moment + LEASE, "attempts": row.attempts + 1, "updated_at": moment}
+    await tx.connection.execute(update(job).where(job.c.job_id == row.job_id).values(**taken))
+    return _job(row, attempts=row.attempts + 1)
+
+
+async def release_leases(tx: Transaction, moment: datetime) -> int:
+    """Put every running job back in the queue: for the start of the only worker of an installation. Returns how many."""
+    statement = update(job).where(job.c.state == JobState.RUNNING.value)
+    return (await tx.connection.execute(statement.values(state=JobState.QUEUED.value, updated_at=moment))).rowcount
+
+
+async def progress(tx: Transaction, job_id: str, done: int, total: int, moment: datetime) -> None:
+    """Note how far a job is, and renew its lease."""
+    values = {"done": done, "total": total, "lease_until": moment + LEASE, "updated_at": moment}
+    await tx.connection.execute(update(job).where(job.c.job_id == job_id).values(**values))
+
+
+async def finish(tx: Transaction, job_id: str, state: JobState, error: str | None, moment: datetime) -> None:
+    """End a job; its content is dropped."""
+    values = {"state": state.value, "error": error, "content": None, "lease_until": None, "updated_at": moment}
+    await tx.connection.execute(update(job).where(job.c.job_id == job_id).values(**values))
+
+
+async def requeue(tx: Transaction, job_id: str, error: str, moment: datetime) -> None:
+    """Give a job another try."""
+    values = {"state": JobState.QUEUED.value, "error": error, "lease_until": None, "updated_at": moment}
+    await tx.connection.execute(update(job).where(job.c.job_id == job_id).values(**values))
+
+
+async def get(tx: Transaction, tenant: TenantId, job_id: str) -> Job | None:
+    """One job without its content, or `None`."""
+    row = (await tx.connection.execute(select(job).where(job.c.tenant == tenant, job.c.job_id == job_id))).one_or_none()
+    return None if row is None else _job(row)
+
+
+async def open_jobs(tx: Transaction, kind: JobKind) -> int:
+    """How many jobs of a kind wait or run."""
+    states = (JobState.QUEUED.value, JobState.RUNNING.value)
+    rows = await tx.connection.execute(select(job.c.job_id).where(job.c.kind == kind.value, job.c.state.in_(states)))
+    return len(rows.all())
+
+
+def _job(row: Row[Any], attempts: int | None = None) -> Job:
+    return Job(
+        job_id=row.job_id,
+        tenant=TenantId(row.tenant),
+        kind=JobKind(row.kind),
+        state=JobState(row.state),
+        submitted_by=row.submitted_by,
+        document_id=DocumentId(row.document_id),
+        version=row.version,
+        payload=row.payload,
+        content=row.content,
+        done=row.done,
+        total=row.total,
+        unit=row.unit,
+        error=row.error,
+        attempts=row.attempts if attempts is None else attempts,
+        created_at=row.created_at,
+    )

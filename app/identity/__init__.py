@@ -1,0 +1,1 @@
+"""Room: who is asking. Verifies tokens of the configured issuer and turns their claims into a `Subject`."""

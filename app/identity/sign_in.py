@@ -1,0 +1,80 @@
+"""The browser's sign-in: authorization code with PKCE (RFC 6749, RFC 7636, OpenID Connect Core) through Authlib."""
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from authlib.common.security import generate_token
+from authlib.integrations.base_client.errors import OAuthError
+from authlib.integrations.httpx_client import AsyncOAuth2Client
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+
+from app.errors import NotAuthenticatedError, UpstreamUnavailableError
+from app.identity.keys import RemoteKeys
+from app.identity.sessions import digest_of
+from app.identity.tokens import TokenVerifier
+from app.storage import people_rows
+from app.storage.people_rows import LoginAttempt
+from app.storage.transaction import Transaction
+
+_ATTEMPT_LIVES = timedelta(minutes=10)
+
+
+class SignIn:
+    """Sends a browser to the issuer and takes it back. `redirect_uri` is this gateway's callback address."""
+
+    def __init__(self, client_id: str, client_secret: str | None, access: TokenVerifier, identity: TokenVerifier, keys: RemoteKeys) -> None:
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._access = access
+        self._identity = identity
+        self._keys = keys
+
+    async def begin(self, tx: Transaction, redirect_uri: str, next_path: str, hint: str | None) -> tuple[str, str]:
+        """(address to send the browser to, state to keep in a cookie)."""
+        endpoints = await self._keys.endpoints()
+        verifier, nonce, state = generate_token(64), secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+        now = datetime.now(UTC)
+        await people_rows.put_login(tx, LoginAttempt(digest_of(state), nonce, verifier, next_path, now), now - _ATTEMPT_LIVES)
+        extra = {"login_hint": hint} if hint else {}
+        client = AsyncOAuth2Client(self._client_id, redirect_uri=redirect_uri, scope="openid profile")
+        url, _ = client.create_authorization_url(
+            endpoints.authorization,
+            state=state,
+            nonce=nonce,
+            code_challenge=create_s256_code_challenge(verifier),
+            code_challenge_method="S256",
+            **extra,
+        )
+        return url, state
+
+    async def finish(self, attempt: LoginAttempt | None, redirect_uri: str, code: str) -> dict[str, Any]:
+        """Verified claims of the access token. Raises NotAuthenticatedError for a foreign, late or refused return."""
+        if attempt is None:
+            reason = "sign_in_unknown_or_expired"
+            raise NotAuthenticatedError(reason)
+        endpoints = await self._keys.endpoints()
+        try:
+            async with AsyncOAuth2Client(self._client_id, self._client_secret, redirect_uri=redirect_uri, timeout=10.0) as client:
+                tokens = await client.fetch_token(endpoints.token, code=code, code_verifier=attempt.code_verifier)
+        except OAuthError as error:
+            reason = f"code_refused: {error.error}"
+            raise NotAuthenticatedError(reason) from error
+        except (httpx.HTTPError, ValueError) as error:
+            message = "The sign-in service does not answer."
+            raise UpstreamUnavailableError(message) from error
+        identity = await self._identity.verify(str(tokens.get("id_token", "")))
+        if identity.get("nonce") != attempt.nonce:
+            reason = "nonce_differs"
+            raise NotAuthenticatedError(reason)
+        claims = await self._access.verify(str(tokens.get("access_token", "")))
+        if claims["sub"] != identity["sub"]:
+            reason = "tokens_of_two_subjects"
+            raise NotAuthenticatedError(reason)
+        return claims
+
+
+async def take_attempt(tx: Transaction, state: str) -> LoginAttempt | None:
+    """The sign-in that `state` names, once only."""
+    return await people_rows.take_login(tx, digest_of(state), datetime.now(UTC) - _ATTEMPT_LIVES)

@@ -122,7 +122,7 @@ def _read_manifest(folder: Path) -> _Manifest:
 
 
 def _verified(path: Path, expected: str) -> bytes:
-    """The bytes that were hashed are the bytes that are loaded: nobody swaps the file in between."""
+    """Read a file and compare its hash; the bytes that were hashed are the bytes that get loaded, so nobody swaps it in between."""
     try:
         content = path.read_bytes()
     except OSError as error:

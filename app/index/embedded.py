@@ -1,0 +1,131 @@
+"""The embedded engine: one SQLite file and its mirror in memory behind the `PassageIndex` port. Blocking work runs on own threads."""
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from app.domain.access import Nothing, ReadFilter
+from app.domain.content import DocumentId
+from app.domain.identity import TenantId
+from app.domain.search import AccessFacts, Candidates, ChunkVectors, IndexedChunk, IndexQuery, SearchLimits, Visibility
+from app.errors import UpstreamUnavailableError
+from app.index import spelling, writer
+from app.index.database import connect, prepare, translated_errors
+from app.index.evidence import gather_evidence
+from app.index.mirror import Mirror
+from app.index.snapshot import Snapshot
+
+_READERS = 2
+_Result = TypeVar("_Result")
+
+
+class EmbeddedIndex:
+    """Search in one file, for one machine. Several processes may open the same file; each sees the others' commits with its next search."""
+
+    def __init__(self, path: Path, *, dictionary: frozenset[str] = frozenset()) -> None:
+        """Open or create the file at `path`. `dictionary` are words never taken for misspelled (the embedder's vocabulary).
+
+        Raises ConfigurationError for a file of another schema and UpstreamUnavailableError when it cannot be opened.
+        """
+        self._closed = False
+        self._dictionary = dictionary
+        prepare(path)
+        self._mirror = Mirror()
+        self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        for _ in range(_READERS):
+            self._readers.put(connect(path, writes=False))
+        self._writing = connect(path, writes=True)
+        self._read_pool = ThreadPoolExecutor(_READERS, thread_name_prefix="index-read")
+        self._write_pool = ThreadPoolExecutor(1, thread_name_prefix="index-write")
+
+    async def put_version(self, facts: AccessFacts, version: int, chunks: Sequence[IndexedChunk]) -> None:
+        """Store a version's words, not yet searchable. Raises ConflictError when the id belongs to another tenant."""
+        await self._write(lambda connection: writer.put_version(connection, facts, version, chunks))
+
+    async def put_vectors(self, document_id: DocumentId, version: int, vectors: Sequence[ChunkVectors], model_digest: str) -> None:
+        """Add embeddings to stored chunks. Raises ConfigurationError when the index holds vectors of another model."""
+        await self._write(lambda connection: writer.put_vectors(connection, (document_id, version), vectors, model_digest))
+
+    async def make_live(self, document_id: DocumentId, version: int) -> None:
+        """Serve this version and no other. Raises ConflictError when it is not stored."""
+        await self._write(lambda connection: writer.make_live(connection, document_id, version))
+
+    async def put_access(self, facts: AccessFacts) -> None:
+        """Replace the facts a filter is matched against, for the very next search; facts of a lower `acl_version` are ignored."""
+        await self._write(lambda connection: writer.put_access(connection, facts))
+
+    async def remove(self, document_id: DocumentId) -> None:
+        """Forget a document, on disk too: words, vectors and facts."""
+        await self._write(lambda connection: writer.remove(connection, document_id))
+
+    async def search(self, query: IndexQuery, read_filter: ReadFilter) -> Candidates:
+        """Find the best chunks by words and by vector among those granted. Records nothing."""
+        if isinstance(read_filter, Nothing):
+            return Candidates((), {}, ())
+        return await self._read(lambda connection, snapshot: gather_evidence(connection, snapshot, query, read_filter))
+
+    async def respell(self, text: str, read_filter: ReadFilter, visible: Visibility) -> str:
+        """Correct words that neither granted text nor the dictionary knows, towards granted words."""
+        if isinstance(read_filter, Nothing):
+            return text
+        dictionary = self._dictionary
+        return await self._read(
+            lambda _, snapshot: spelling.respell(text, snapshot.grant(read_filter, SearchLimits()), visible, dictionary)
+        )
+
+    async def vectors_pending(self) -> dict[TenantId, int]:
+        """Count live chunks without vectors, per tenant: for operators, never for a person who searches."""
+        query = """SELECT d.tenant, count(*) FROM document d JOIN chunk c ON c.document_row=d.row AND c.version=d.live_version
+            WHERE c.vector IS NULL GROUP BY d.tenant"""
+        return await self._read(lambda connection, _: {TenantId(tenant): count for tenant, count in connection.execute(query)})
+
+    async def check(self) -> None:
+        """Read as a search would. Raises UpstreamUnavailableError when that fails."""
+        await self._read(lambda _, snapshot: snapshot.generation)
+
+    def close(self) -> None:
+        """Finish running work and let go of the file."""
+        self._closed = True
+        self._read_pool.shutdown(wait=True)
+        self._write_pool.shutdown(wait=True)
+        self._writing.close()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._readers.get_nowait().close()
+
+    async def _write(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        def run() -> None:
+            with translated_errors():
+                change(self._writing)
+
+        await self._submit(self._write_pool, run)
+
+    async def _read(self, look: Callable[[sqlite3.Connection, Snapshot], _Result]) -> _Result:
+        def run() -> _Result:
+            with translated_errors(), self._reading() as connection:
+                snapshot = self._mirror.current(connection)
+                return look(connection, snapshot)
+
+        return await self._submit(self._read_pool, run)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a reader's connection; its transaction ends with the loan."""
+        connection = self._readers.get()
+        try:
+            yield connection
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._readers.put(connection)
+
+    async def _submit(self, pool: ThreadPoolExecutor, run: Callable[[], _Result]) -> _Result:
+        if self._closed:
+            message = "The search index is closed."
+            raise UpstreamUnavailableError(message)
+        return await asyncio.get_running_loop().run_in_executor(pool, run)

@@ -1,0 +1,91 @@
+"""Spelling correction towards words of granted, visible text only: a word that only hidden text holds is neither known nor offered.
+
+The distance is optimal string alignment (Damerau 1964, restricted edits): a swap of neighbours counts once.
+"""
+
+import re
+from collections.abc import Iterator
+
+from app.domain.search import Visibility
+from app.index.lexical import count_chunks, score_words
+from app.index.snapshot import Grant
+from app.index.words import split_words
+
+_LETTERS = re.compile(r"[^\W\d_]+")
+_SUFFIX = re.compile(r"(est|ers?|ness|ing|ed|ly|s|able|less|ful|ment)$")
+_SHORTEST = 4
+"""Shorter words have too many neighbours for a correction to mean anything."""
+_ONE_EDIT_UP_TO = 5
+_FIRST_LETTER_COST = 0.7
+"""Few typing errors hit the first letter."""
+_MOST_WORDS = 16
+
+
+def respell(text: str, grant: Grant, visible: Visibility, dictionary: frozenset[str]) -> str:
+    """Replace each word that neither granted text nor `dictionary` knows by the nearest granted word within one or two edits."""
+    tried = 0
+
+    def fix(match: re.Match[str]) -> str:
+        nonlocal tried
+        word = "".join(split_words(match[0]))
+        if tried >= _MOST_WORDS or len(word) < _SHORTEST or _is_known(word, grant, visible, dictionary):
+            return match[0]
+        tried += 1
+        return _nearest(word, grant, visible, dictionary) or match[0]
+
+    return _LETTERS.sub(fix, text)
+
+
+def edit_distance(left: str, right: str, most: int) -> int:
+    """Count edits between two words; any number above `most` means only that."""
+    if abs(len(left) - len(right)) > most:
+        return most + 1
+    before: list[int] = []
+    last = list(range(len(right) + 1))
+    for i, letter in enumerate(left, 1):
+        row = [i]
+        for j, other in enumerate(right, 1):
+            cost = min(last[j] + 1, row[-1] + 1, last[j - 1] + (letter != other))
+            if before and j > 1 and letter == right[j - 2] and left[i - 2] == other:
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+        if min(row) > most:
+            return most + 1
+        before, last = last, row
+    return last[-1]
+
+
+def _is_known(word: str, grant: Grant, visible: Visibility, dictionary: frozenset[str]) -> bool:
+    if word in dictionary or score_words(grant, [word], visible).found[word]:
+        return True
+    suffix = _SUFFIX.search(word)
+    base = word[: suffix.start()] if suffix else ""
+    if len(base) < _SHORTEST:
+        return False
+    return base in dictionary or f"{base}e" in dictionary or (base[-1] == base[-2] and base[:-1] in dictionary)
+
+
+def _nearest(word: str, grant: Grant, visible: Visibility, dictionary: frozenset[str]) -> str | None:
+    """Pick the near granted word: fewest edits, then most frequent, then first in the alphabet."""
+    most = 1 if len(word) <= _ONE_EDIT_UP_TO else 2
+    best: tuple[float, int, str] | None = None
+    for other in dict.fromkeys(_alike(word, grant, most)):
+        edits = edit_distance(word, other, most)
+        if edits > most:
+            continue
+        found = count_chunks(grant, other, visible)
+        # A word that stands in one chunk only and in no dictionary may be a slip of the document's author.
+        if found > 1 or (found == 1 and other in dictionary):
+            candidate = (edits + _FIRST_LETTER_COST * (other[0] != word[0]), -found, other)
+            best = min(best, candidate) if best else candidate
+    return best[2] if best else None
+
+
+def _alike(word: str, grant: Grant, most: int) -> Iterator[str]:
+    """Words near enough in length and letters to be worth comparing: each edit takes away or adds at most two distinct letters."""
+    letters = set(word)
+    for part in grant.parts:
+        for other in part.segment.words:
+            near = abs(len(other) - len(word)) <= most and len(other) >= _SHORTEST
+            if near and len(letters.symmetric_difference(other)) <= 2 * most and other.isalpha():
+                yield other

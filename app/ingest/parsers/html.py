@@ -46,10 +46,15 @@ def read_fragment(source: str, outline: Outline) -> None:
 def _root(source: str) -> html.HtmlElement:
     parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True, huge_tree=False)
     try:
-        return html.document_fromstring(clean(source).encode("utf-8"), parser=parser)
+        root = html.document_fromstring(clean(source).encode("utf-8"), parser=parser)
     except (etree.LxmlError, ValueError, AssertionError) as error:
         msg = "The HTML could not be read. Check that the file is complete and upload it again."
         raise UnsupportedContentError(msg) from error
+    if any(entry.level_name == "FATAL" for entry in parser.error_log):
+        # libxml2 stops at 256 levels and returns what it has: a document that is silently cut is worse than a refused one.
+        msg = "The HTML is nested more than 256 levels deep. Simplify it and upload it again."
+        raise UnsupportedContentError(msg)
+    return root
 
 
 def read_elements(root: html.HtmlElement, outline: Outline) -> None:

@@ -10,13 +10,15 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from app.domain.content import BlockKind, ParsedDocument
+from app.errors import UnsupportedContentError
 from app.ingest.parsers.front_matter import keywords, split_front_matter, text_field
 from app.ingest.parsers.html import read_fragment, table_rows
 from app.ingest.parsers.liquid import strip_liquid, strip_raw_marks
 from app.ingest.parsers.normalise import clean
 from app.ingest.parsers.outline import Outline
 
-_READER = MarkdownIt("commonmark", {"maxNesting": 60}).enable(["table", "strikethrough"]).disable(["code"])
+_MAX_NESTING = 60
+_READER = MarkdownIt("commonmark", {"maxNesting": _MAX_NESTING}).enable(["table", "strikethrough"]).disable(["code"])
 _FENCE = re.compile(r"^ {0,3}(?:>\s?)*\s*(`{3,}|~{3,})")
 _TIGHT_HEADING = re.compile(r"^( {0,3}#{1,6})(?=[A-Z])", re.MULTILINE)
 """`#Heading` without a space is no heading in CommonMark but is one to every author who wrote it."""
@@ -30,7 +32,7 @@ def parse_markdown(source: str, fallback_title: str) -> ParsedDocument:
     body = body.replace("\ue000", "").replace("\ue001", "")
     body, tables = _outside_fences(body, with_liquid=fields is not None)
     outline = Outline(inline_text(text_field(fields or {}, "title")))
-    _Reader(outline, tables).read(_READER.parse(body))
+    _Reader(outline, tables).read(_tokens(body))
     language = text_field(fields or {}, "lang", "language").split("-")[0].lower()
     return outline.build(fallback_title, language if re.fullmatch("[a-z]{2}", language) else None, keywords(fields or {}))
 
@@ -38,6 +40,15 @@ def parse_markdown(source: str, fallback_title: str) -> ParsedDocument:
 def inline_text(source: str) -> str:
     """One line of Markdown as a reader sees it."""
     return "".join(_shown(token) for token in _READER.parseInline(source))
+
+
+def _tokens(body: str) -> list[Token]:
+    """Block tokens. markdown-it drops what is nested deeper than its limit without a word, so that is refused here."""
+    tokens = _READER.parse(body)
+    if any(token.level >= _MAX_NESTING - 1 for token in tokens):
+        msg = f"Lists or quotes are nested deeper than {_MAX_NESTING // 2} levels. Flatten them and upload the page again."
+        raise UnsupportedContentError(msg)
+    return tokens
 
 
 def _outside_fences(body: str, *, with_liquid: bool) -> tuple[str, list[list[tuple[str, ...]]]]:

@@ -35,6 +35,7 @@ class Outline:
         self._open: list[_Heading] = []
         self._path: tuple[str, ...] = ()
         self._section = 0
+        self._title_was_text = False
 
     def heading(self, level: int, text: str) -> None:
         """Open a section. A heading that is longer than any heading is, becomes a paragraph."""
@@ -46,7 +47,7 @@ class Outline:
             return
         self._close(level)
         if level == 1 and not self.title and not self.blocks and not self._open:
-            self.title = text
+            self.title, self._title_was_text = text, True
             return
         self._section += 1
         self._open.append(_Heading(level, text, self._section))
@@ -72,6 +73,8 @@ class Outline:
     def build(self, fallback_title: str, language: str | None = None, keywords: Sequence[str] = ()) -> ParsedDocument:
         """Close all sections. Raises UnsupportedContentError when no text was found."""
         self._close(0)
+        if not self.blocks and self._title_was_text:
+            self.add(BlockKind.PARAGRAPH, self.title)
         if not self.blocks:
             msg = "The document holds no text. If it was scanned, run text recognition first and upload the result."
             raise UnsupportedContentError(msg)

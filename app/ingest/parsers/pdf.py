@@ -4,6 +4,7 @@ What is drawn as a picture is not text: a scanned file is refused with the advic
 """
 
 import io
+import logging
 import re
 import struct
 import zlib
@@ -19,6 +20,9 @@ from pypdf.errors import PyPdfError
 from app.domain.content import BlockKind, ParsedDocument
 from app.errors import UnsupportedContentError
 from app.ingest.parsers.outline import Outline
+
+# pypdf logs oddities of a file, some with pieces of its text; a log line is no place for that.
+logging.getLogger("pypdf").disabled = True
 
 _MAX_PAGES = 5_000
 _FAULTS = (PyPdfError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, ArithmeticError, NotImplementedError)

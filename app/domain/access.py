@@ -6,7 +6,7 @@ means "not filtered by mistake": it is a tenant as a whole, nothing, or conditio
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType
+from typing import NewType, Self
 
 from app.domain.identity import Principal, TenantId
 
@@ -57,6 +57,11 @@ class Acl:
     mode: AclMode
     allow: frozenset[Principal] = frozenset()
     deny: frozenset[Principal] = frozenset()
+
+    @classmethod
+    def inherited(cls) -> Self:
+        """Nobody named: the collection's rules decide alone."""
+        return cls(AclMode.INHERIT)
 
 
 @dataclass(frozen=True, slots=True)

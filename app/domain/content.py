@@ -148,7 +148,9 @@ class StoredPassage:
     detector_digest: str
     document: Document
     version: int
+    heading_spans: tuple[tuple[Span, ...], ...]
     title_spans: tuple[Span, ...]
+    source_spans: tuple[Span, ...]
     redaction_profile: str
 
 

@@ -13,7 +13,7 @@ NO_PURPOSE = "none"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A verified caller. `principals` is the closed set: the subject itself, its groups (nested ones resolved) and its roles."""
+    """A verified caller. `principals` are the subject itself, its groups and its roles; policy adds the groups above them."""
 
     tenant: TenantId
     subject_id: SubjectId
@@ -24,3 +24,11 @@ class Subject:
     purposes: frozenset[str]
     principals: frozenset[Principal]
     purpose: str = NO_PURPOSE
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A subject within one request, as the record names it."""
+
+    subject: Subject
+    request_id: str

@@ -1,6 +1,8 @@
 """Personal data found in text, and what was hidden of it for a viewer."""
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from operator import itemgetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,23 @@ class Rendering:
     edits: tuple[tuple[int, int, int, int], ...] = ()
 
     def locate(self, start: int, end: int) -> tuple[int, int]:
-        """Map a raw range to the rendered range that shows it; a range that cuts a hidden span takes the whole replacement."""
-        return self._map(start, is_end=False), self._map(end, is_end=True)
+        """Map a raw range to the rendered range that shows it; a range that cuts a hidden span takes the whole replacement.
 
-    def _map(self, offset: int, *, is_end: bool) -> int:
-        shift = 0
-        for raw_start, raw_end, shown_start, shown_end in self.edits:
-            if offset <= raw_start and not (is_end is False and offset == raw_start):
-                break
-            if offset < raw_end or (offset == raw_start):
-                return shown_end if is_end and offset > raw_start else shown_start
-            shift = shown_end - raw_end
-        return offset + shift
+        An empty range stays empty. Order is kept: what lies before in the raw text lies before, or at the same place, in the rendered one.
+        """
+        shown_start = self._map_start(start)
+        return shown_start, self._map_end(end) if end > start else shown_start
+
+    def _map_start(self, offset: int) -> int:
+        i = bisect_right(self.edits, offset, key=itemgetter(0))
+        if i == 0:
+            return offset
+        _, raw_end, shown_start, shown_end = self.edits[i - 1]
+        return shown_start if offset < raw_end else offset - raw_end + shown_end
+
+    def _map_end(self, offset: int) -> int:
+        i = bisect_left(self.edits, offset, key=itemgetter(0))
+        if i == 0:
+            return offset
+        _, raw_end, _, shown_end = self.edits[i - 1]
+        return shown_end if offset <= raw_end else offset - raw_end + shown_end

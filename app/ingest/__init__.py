@@ -1,1 +1,1 @@
-"""Flow: a document on its way in, from bytes to stored, searchable chunks. Doors submit here; nothing here decides who may read."""
+"""Flow: documents. Submit, parse, analyse, chunk, index and embed; every step may be repeated without harm."""

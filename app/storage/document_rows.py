@@ -25,6 +25,7 @@ class VersionRow:
     version: int
     title: str
     title_spans: tuple[Span, ...]
+    source_spans: tuple[Span, ...]
     text: str
     spans: tuple[Span, ...]
     content_sha256: str
@@ -34,6 +35,15 @@ class VersionRow:
     embedder_digest: str | None
     submitted_by: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzedChunk:
+    """A chunk with the spans of its text and of each of its headings."""
+
+    chunk: Chunk
+    spans: tuple[Span, ...]
+    heading_spans: tuple[tuple[Span, ...], ...]
 
 
 def spans_to_json(spans: Sequence[Span]) -> list[list[Any]]:
@@ -116,7 +126,7 @@ async def update_document(tx: Transaction, value: Document, last_version: int | 
     await tx.connection.execute(update(document).where(document.c.document_id == value.document_id).values(**values))
 
 
-async def put_version(tx: Transaction, row: VersionRow, chunks: Sequence[tuple[Chunk, tuple[Span, ...]]]) -> None:
+async def put_version(tx: Transaction, row: VersionRow, chunks: Sequence[AnalyzedChunk]) -> None:
     """Store a version with its chunks and their spans, replacing an earlier attempt at the same version."""
     await _drop_version(tx, row.document_id, row.version)
     await tx.connection.execute(
@@ -125,6 +135,7 @@ async def put_version(tx: Transaction, row: VersionRow, chunks: Sequence[tuple[C
             version=row.version,
             title=row.title,
             title_spans=spans_to_json(row.title_spans),
+            source_spans=spans_to_json(row.source_spans),
             text=row.text,
             spans=spans_to_json(row.spans),
             content_sha256=row.content_sha256,
@@ -138,7 +149,7 @@ async def put_version(tx: Transaction, row: VersionRow, chunks: Sequence[tuple[C
     )
     for start in range(0, len(chunks), _CHUNKS_PER_INSERT):
         part = chunks[start : start + _CHUNKS_PER_INSERT]
-        await tx.connection.execute(insert(chunk), [_chunk_values(row, one, spans) for one, spans in part])
+        await tx.connection.execute(insert(chunk), [_chunk_values(row, one) for one in part])
 
 
 async def _drop_version(tx: Transaction, document_id: DocumentId, version: int) -> None:
@@ -173,10 +184,10 @@ async def list_versions(tx: Transaction, document_id: DocumentId) -> list[tuple[
     return [(row.version, row.created_at, row.content_sha256) for row in rows]
 
 
-async def version_chunks(tx: Transaction, document_id: DocumentId, version: int) -> list[tuple[Chunk, tuple[Span, ...]]]:
+async def version_chunks(tx: Transaction, document_id: DocumentId, version: int) -> list[AnalyzedChunk]:
     """Chunks of a version with their spans, in order."""
     statement = select(chunk).where(chunk.c.document_id == document_id, chunk.c.version == version).order_by(chunk.c.ordinal)
-    return [(_chunk(row), spans_from_json(row.spans)) for row in await tx.connection.execute(statement)]
+    return [_analyzed(row) for row in await tx.connection.execute(statement)]
 
 
 async def stored_passages(tx: Transaction, tenant: TenantId, chunk_ids: Sequence[ChunkId]) -> dict[ChunkId, StoredPassage]:
@@ -188,6 +199,7 @@ async def stored_passages(tx: Transaction, tenant: TenantId, chunk_ids: Sequence
         *chunk.c,
         document_version.c.title.label("version_title"),
         document_version.c.title_spans,
+        document_version.c.source_spans,
         document_version.c.detector_digest,
         collection.c.redaction_profile,
     )
@@ -217,24 +229,32 @@ def _stored_passage(row: Row[Any]) -> StoredPassage:
         detector_digest=row.detector_digest,
         document=_document(row, "document_"),
         version=row.version,
+        heading_spans=tuple(spans_from_json(spans) for spans in row.heading_spans),
         title_spans=spans_from_json(row.title_spans),
+        source_spans=spans_from_json(row.source_spans),
         redaction_profile=row.redaction_profile,
     )
 
 
-def _chunk_values(row: VersionRow, value: Chunk, spans: tuple[Span, ...]) -> dict[str, object]:
+def _chunk_values(row: VersionRow, analyzed: AnalyzedChunk) -> dict[str, object]:
+    value = analyzed.chunk
     return {
         "chunk_id": value.chunk_id,
         "document_id": row.document_id,
         "version": row.version,
         "ordinal": value.ordinal,
         "text": value.text,
-        "spans": spans_to_json(spans),
+        "spans": spans_to_json(analyzed.spans),
+        "heading_spans": [spans_to_json(spans) for spans in analyzed.heading_spans],
         "ranges": [list(pair) for pair in value.ranges],
         "heading_path": list(value.heading_path),
         "sentences": [[one.start, one.end, one.standalone, one.context] for one in value.sentences],
         "section": value.section,
     }
+
+
+def _analyzed(row: Row[Any]) -> AnalyzedChunk:
+    return AnalyzedChunk(_chunk(row), spans_from_json(row.spans), tuple(spans_from_json(spans) for spans in row.heading_spans))
 
 
 def _chunk(row: Row[Any]) -> Chunk:
@@ -255,6 +275,7 @@ def _version(row: Row[Any]) -> VersionRow:
         version=row.version,
         title=row.title,
         title_spans=spans_from_json(row.title_spans),
+        source_spans=spans_from_json(row.source_spans),
         text=row.text,
         spans=spans_from_json(row.spans),
         content_sha256=row.content_sha256,

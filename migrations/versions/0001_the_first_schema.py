@@ -13,7 +13,6 @@ depends_on = None
 
 def upgrade() -> None:
     """Bring the schema forward."""
-
     op.create_table('access_request',
     sa.Column('request_id', sa.String(length=80), nullable=False),
     sa.Column('tenant', sa.String(length=200), nullable=False),
@@ -79,6 +78,7 @@ def upgrade() -> None:
     sa.Column('spans', sa.JSON(), nullable=False),
     sa.Column('ranges', sa.JSON(), nullable=False),
     sa.Column('heading_path', sa.JSON(), nullable=False),
+    sa.Column('heading_spans', sa.JSON(), nullable=False),
     sa.Column('sentences', sa.JSON(), nullable=False),
     sa.Column('section', sa.Integer(), nullable=False),
     sa.PrimaryKeyConstraint('chunk_id', name=op.f('pk_chunk'))
@@ -220,6 +220,7 @@ def upgrade() -> None:
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('title', sa.String(length=1024), nullable=False),
     sa.Column('title_spans', sa.JSON(), nullable=False),
+    sa.Column('source_spans', sa.JSON(), nullable=False),
     sa.Column('text', sa.Text(), nullable=False),
     sa.Column('spans', sa.JSON(), nullable=False),
     sa.Column('content_sha256', sa.String(length=80), nullable=False),
@@ -255,10 +256,8 @@ def upgrade() -> None:
     )
 
 
-
 def downgrade() -> None:
     """Take the schema back."""
-
     op.drop_table('feedback')
     op.drop_table('policy_state')
     op.drop_table('document_version')
@@ -299,4 +298,3 @@ def downgrade() -> None:
     op.drop_table('audit_checkpoint')
     op.drop_table('audit_block')
     op.drop_table('access_request')
-

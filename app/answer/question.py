@@ -1,0 +1,186 @@
+"""AnswerQuestion: find, record, write, check, record, release. Streams what was checked, as it is checked."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from uuid_utils import uuid7
+
+from app.answer.drafting import Brief, DraftSentence, Writer, cite_passages
+from app.answer.evidence import citations_of, documents_on_record, hits_on_record, passages_of, weigh
+from app.answer.record import Writing, aborted, completed, started
+from app.answer.retrieval import ANSWER_ACTIONS, Evidence, Retrieval, RetrievalRequest
+from app.answer.search import DENIED, query_on_record, receipt_of
+from app.answer.storing import answer_to_json, open_conversation
+from app.audit.digests import new_salt
+from app.audit.events import by_caller, decided
+from app.audit.log import AuditLog
+from app.domain.access import Action, Outcome
+from app.domain.audit import EventType
+from app.domain.content import Answer, AnswerState, Citation, EvidenceState, Grounding, Passage, Receipt
+from app.domain.identity import Caller
+from app.domain.search import Calibration, SearchLimits
+from app.errors import AccessDeniedError
+from app.observability import ANSWERS, RETRIEVALS
+from app.privacy.rendering import hidden_originals
+from app.storage import conversation_rows
+from app.storage.conversation_rows import AnswerRow, Owner
+from app.storage.transaction import Database
+
+NO_EVIDENCE = "No passage answers this."
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question. `top_k` passages come with the answer; `conversation_id` continues the caller's own conversation."""
+
+    text: str
+    limits: SearchLimits
+    top_k: int = 8
+    conversation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The intent is on record; passages and sentences follow."""
+
+    answer_id: str
+    receipt: Receipt
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One checked sentence."""
+
+    text: str
+    citations: tuple[int, ...]
+
+
+AnswerEvent = Started | Spoken | Answer
+
+
+@dataclass(frozen=True)
+class AnswerQuestion:
+    """Answers from passages the caller may read. Powers: retrieval, a writer, the log, the caller's conversations."""
+
+    database: Database
+    retrieval: Retrieval
+    writer: Writer
+    audit: AuditLog
+    calibration: Calibration
+    digest_key: bytes
+    needs: tuple[Action, ...] = ANSWER_ACTIONS
+
+    async def run(self, caller: Caller, question: Question) -> AsyncIterator[AnswerEvent]:
+        """`Started`, then `Spoken` sentences, then the whole `Answer`; a question without evidence gives the answer alone.
+
+        Raises AccessDeniedError (recorded), AuditUnavailableError and UpstreamUnavailableError; nothing follows an error. A run
+        that is broken off leaves `generation.aborted` on record.
+        """
+        owner = Owner(caller.subject.tenant, caller.subject.subject_id)
+        conversation_id, earlier = await open_conversation(self.database, owner, question.conversation_id)
+        request = RetrievalRequest(caller.subject, question.text, question.limits, self.needs, earlier)
+        evidence = await self.retrieval.find(request)
+        if evidence.decision.outcome is Outcome.DENY:
+            await self._deny(caller, question, evidence)
+        weighed = weigh(evidence, self.calibration, question.top_k)
+        passages, citations = passages_of(weighed), citations_of(weighed, passages_of(weighed))
+        writing = Writing(f"ans_{uuid7()}", conversation_id, new_salt(), self.writer.model)
+        state = AnswerState.ANSWERED if weighed.state is EvidenceState.FOUND else AnswerState.CLOSEST_PASSAGES
+        if weighed.state is EvidenceState.NOTHING or not citations:
+            state, passages = AnswerState.REFUSED, ()
+        receipt = await self._record_intent(caller, question, evidence, (state, passages, writing))
+        answer = _unwritten(writing, question, evidence, (state, passages, receipt))
+        if state is AnswerState.ANSWERED:
+            yield Started(answer.answer_id, receipt, passages)
+            brief = Brief(question.text, passages, citations, _hidden(evidence))
+            spoken: list[DraftSentence] = []
+            try:
+                async for sentence in self.writer.write(brief):
+                    spoken.append(sentence)
+                    if sentence.is_supported:
+                        yield Spoken(sentence.text, sentence.citations)
+            except BaseException:
+                await self.audit.record(by_caller(caller, aborted(evidence.decision, writing, passages)))
+                raise
+            answer = _written(answer, spoken, citations)
+        yield await self._release(caller, owner, answer, writing)
+
+    async def _deny(self, caller: Caller, question: Question, evidence: Evidence) -> None:
+        RETRIEVALS.labels("denied").inc()
+        fields = query_on_record(self.digest_key, caller, question.text, evidence)
+        await self.audit.record(by_caller(caller, decided(EventType.RETRIEVAL_DENIED, evidence.decision, (), fields)))
+        raise AccessDeniedError(DENIED, decision_id=evidence.decision.decision_id)
+
+    async def _record_intent(
+        self, caller: Caller, question: Question, evidence: Evidence, planned: tuple[AnswerState, tuple[Passage, ...], Writing]
+    ) -> Receipt:
+        state, passages, writing = planned
+        fields = query_on_record(self.digest_key, caller, question.text, evidence)
+        fields |= {"top_k": question.top_k, "state": state.value, "hits": hits_on_record(passages)}
+        retrieved = decided(EventType.RETRIEVAL_EXECUTED, evidence.decision, documents_on_record(passages), fields)
+        events = [by_caller(caller, retrieved)]
+        if state is AnswerState.ANSWERED:
+            events.append(by_caller(caller, started(evidence.decision, writing, passages)))
+        entries = await self.audit.record(*events)
+        RETRIEVALS.labels(state.value).inc()
+        return receipt_of(entries[-1])
+
+    async def _release(self, caller: Caller, owner: Owner, answer: Answer, writing: Writing) -> Answer:
+        """Record completion and keep the answer in one transaction; only then it leaves."""
+        async with self.database.write() as tx:
+            [entry] = await self.audit.record_in(tx, by_caller(caller, completed(answer, writing)))
+            answer = replace(answer, receipt=receipt_of(entry))
+            row = AnswerRow(answer.answer_id, answer.conversation_id, answer.question, answer_to_json(answer, writing.salt), answer.created_at)
+            if not await conversation_rows.touch(tx, owner, answer.conversation_id, answer.created_at):
+                await conversation_rows.create(tx, owner, answer.conversation_id, answer.created_at)
+            await conversation_rows.put_answer(tx, owner, row)
+        ANSWERS.labels(answer.state.value).inc()
+        return answer
+
+
+def _hidden(evidence: Evidence) -> tuple[str, ...]:
+    """Values hidden from the viewer in any passage: a draft must not hold them."""
+    values: dict[str, None] = {}
+    for one in evidence.found:
+        shown = frozenset(span.entity_type for span in one.stored.spans) - {span.entity_type for span in one.text.hidden}
+        values.update(dict.fromkeys(hidden_originals(one.stored.chunk.text, one.stored.spans, shown)))
+    return tuple(values)
+
+
+def _unwritten(writing: Writing, question: Question, evidence: Evidence, planned: tuple[AnswerState, tuple[Passage, ...], Receipt]) -> Answer:
+    state, passages, receipt = planned
+    is_refused = state is AnswerState.REFUSED
+    return Answer(
+        answer_id=writing.answer_id,
+        conversation_id=writing.conversation_id,
+        question=question.text,
+        state=state,
+        text="",
+        citations=(),
+        passages=passages,
+        refusal_code="no_evidence" if is_refused else None,
+        refusal_message=NO_EVIDENCE if is_refused else None,
+        model=writing.model,
+        grounding=Grounding(1.0, ()),
+        prompt_tokens=0,
+        completion_tokens=0,
+        decision_id=evidence.decision.decision_id,
+        policy_digest=evidence.decision.policy_digest,
+        receipt=receipt,
+        degraded=evidence.degraded,
+        created_at=datetime.now(UTC),
+    )
+
+
+def _written(answer: Answer, spoken: list[DraftSentence], quoted: tuple[Citation, ...]) -> Answer:
+    """The answer with its text, or without one when no sentence held."""
+    kept = [sentence for sentence in spoken if sentence.is_supported]
+    share = len(kept) / len(spoken) if spoken else 0.0
+    grounding = Grounding(round(share, 3), tuple(f"sentence {n}" for n, one in enumerate(spoken, 1) if not one.is_supported))
+    if not kept:
+        return replace(answer, state=AnswerState.CLOSEST_PASSAGES, grounding=grounding)
+    citations = quoted if answer.model.kind == "extractive" else cite_passages(kept, answer.passages)
+    separator = "\n\n" if answer.model.kind == "extractive" else " "
+    return replace(answer, text=separator.join(sentence.text for sentence in kept), citations=citations, grounding=grounding)

@@ -1,0 +1,177 @@
+"""The shared middle of a search and an answer: decide, search under the filter, re-check against the register, render.
+
+Nothing leaves from here: the flows record what this returns before they release any of it.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from app.answer.ranking import RankedChunk, fuse
+from app.domain.access import Action, Decision, Nothing, Outcome, ReadFilter
+from app.domain.content import ChunkId, StoredPassage
+from app.domain.identity import Subject
+from app.domain.ports import Embedder, PassageIndex
+from app.domain.privacy import Rendering
+from app.domain.search import Candidates, IndexQuery, SearchLimits, Vector, Visibility
+from app.errors import UpstreamUnavailableError
+from app.observability import RECHECK_DROPPED, STAGE_SECONDS, logger
+from app.policy.book import PolicyBook
+from app.policy.snapshot import Snapshot
+from app.privacy.book import RedactionBook
+from app.privacy.redaction import RedactionPolicy
+from app.privacy.rendering import render
+from app.storage import document_rows
+from app.storage.transaction import Database
+
+SEARCH_ACTIONS = (Action.SEARCH, Action.READ)
+ANSWER_ACTIONS = (Action.SEARCH, Action.READ, Action.GENERATE)
+RECHECK = 50
+_log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A chunk that filter and referee grant, rendered for the viewer. `stored` is raw and must not leave."""
+
+    stored: StoredPassage
+    text: Rendering
+    title: str
+    headings: tuple[str, ...]
+    source_uri: str
+    ranked: RankedChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The result of a retrieval, best first, with what the record needs to know."""
+
+    decision: Decision
+    question: str
+    found: tuple[Found, ...]
+    term_weights: Mapping[str, float]
+    degraded: tuple[str, ...]
+    considered: int
+    dropped: int
+    redaction_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalRequest:
+    """What is looked for, by whom, on which actions' grounds."""
+
+    subject: Subject
+    text: str
+    limits: SearchLimits
+    actions: tuple[Action, ...]
+    earlier_question: str = ""
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Steps two to five of a question. Powers: read the register, ask policy, search, render."""
+
+    database: Database
+    policy: PolicyBook
+    redaction: RedactionBook
+    index: PassageIndex
+    embedder: Embedder
+
+    async def find(self, request: RetrievalRequest) -> Evidence:
+        """Granted, rendered passages, best first. A denied request gives evidence without passages and a deny decision."""
+        subject = request.subject
+        async with self.database.read() as tx:
+            snapshot = await self.policy.current(tx, subject.tenant)
+            collections = await document_rows.list_collections(tx, subject.tenant)
+        redaction = self.redaction.of(snapshot.digest, snapshot.redaction_text)
+        read_filter = snapshot.read_filter(subject, request.actions)
+        decision = snapshot.search_decision(read_filter)
+        if decision.outcome is Outcome.DENY or isinstance(read_filter, Nothing):
+            return Evidence(decision, request.text, (), {}, (), 0, 0, redaction.digest)
+        profiles = {one.name: one.redaction_profile for one in collections}
+        visible = _visibility(snapshot, subject, redaction, profiles)
+        question, candidates = await self._search(request, read_filter, visible)
+        ranked = fuse(candidates, self.embedder.background)[:RECHECK]
+        return await self._recheck(request, question, ranked, candidates)
+
+    async def _search(self, request: RetrievalRequest, read_filter: ReadFilter, visible: Visibility) -> tuple[str, Candidates]:
+        with STAGE_SECONDS.labels("index").time():
+            question = await self.index.respell(request.text, read_filter, visible)
+            vector, degraded = await self._embed([request.text] if question == request.text else [request.text, question])
+            candidates = await self.index.search(IndexQuery(question, vector, visible, request.limits), read_filter)
+        return question, replace(candidates, degraded=(*candidates.degraded, *degraded))
+
+    async def _embed(self, texts: Sequence[str]) -> tuple[Vector | None, tuple[str, ...]]:
+        try:
+            vectors = await self.embedder.embed(texts)
+        except UpstreamUnavailableError:
+            return None, ("vectors",)
+        total = vectors.sum(axis=0)
+        return total / max(float((total @ total) ** 0.5), 1e-9), ()
+
+    async def _recheck(self, request: RetrievalRequest, question: str, ranked: Sequence[RankedChunk], candidates: Candidates) -> Evidence:
+        """Ask the register and the referee again, under the policy in force now, for every hit before anyone sees it."""
+        subject = request.subject
+        started = time.perf_counter()
+        async with self.database.read() as tx:
+            snapshot = await self.policy.current(tx, subject.tenant)
+            stored = await document_rows.stored_passages(tx, subject.tenant, [one.chunk_id for one in ranked])
+        redaction = self.redaction.of(snapshot.digest, snapshot.redaction_text)
+        present = [one for one in ranked if one.chunk_id in stored]
+        verdicts = snapshot.permits_all(subject, request.actions, [stored[one.chunk_id].document.resource() for one in present])
+        granted = [one for one, permitted in zip(present, verdicts, strict=True) if permitted]
+        self._report(subject, ranked, present, granted)
+        found = render_all(snapshot, subject, redaction, [(one, stored[one.chunk_id]) for one in granted])
+        STAGE_SECONDS.labels("recheck").observe(time.perf_counter() - started)
+        decision = snapshot.search_decision(snapshot.read_filter(subject, request.actions))
+        dropped = len(ranked) - len(granted)
+        evidence = Evidence(decision, question, found, candidates.term_weights, candidates.degraded, len(ranked), dropped, redaction.digest)
+        return evidence if decision.outcome is Outcome.ALLOW else replace(evidence, found=())
+
+    def _report(self, subject: Subject, ranked: Sequence[RankedChunk], present: Sequence[RankedChunk], granted: Sequence[RankedChunk]) -> None:
+        RECHECK_DROPPED.labels("absent").inc(len(ranked) - len(present))
+        refused = {one.document_id for one in present} - {one.document_id for one in granted}
+        if refused:
+            RECHECK_DROPPED.labels("denied").inc(len(present) - len(granted))
+            _log.error("filter_and_referee_disagreed", tenant=subject.tenant, documents=sorted(refused))
+
+
+def render_all(
+    snapshot: Snapshot, subject: Subject, redaction: RedactionPolicy, hits: Sequence[tuple[RankedChunk, StoredPassage]]
+) -> tuple[Found, ...]:
+    """Render text, title and source address of each hit for one viewer."""
+    pairs = list(dict.fromkeys((passage.document.collection, passage.document.label) for _, passage in hits))
+    readers = snapshot.pii_readers(subject, pairs)
+    found = []
+    for ranked, passage in hits:
+        document = passage.document
+        shown = redaction.visible_types(passage.redaction_profile, may_read_pii=readers[document.collection, document.label])
+        found.append(_render_hit(ranked, passage, shown))
+    return tuple(found)
+
+
+def _render_hit(ranked: RankedChunk, passage: StoredPassage, shown: frozenset[str]) -> Found:
+    chunk, document = passage.chunk, passage.document
+    headings = tuple(render(text, spans, shown).text for text, spans in zip(chunk.heading_path, passage.heading_spans, strict=True))
+    return Found(
+        passage,
+        render(chunk.text, passage.spans, shown),
+        render(document.title, passage.title_spans, shown).text,
+        headings,
+        render(document.source_uri, passage.source_spans, shown).text,
+        ranked,
+    )
+
+
+def _visibility(snapshot: Snapshot, subject: Subject, redaction: RedactionPolicy, profiles: Mapping[str, str]) -> Visibility:
+    pairs = [(collection, label) for collection in profiles for label in snapshot.bundle.labels]
+    readers = snapshot.pii_readers(subject, pairs)
+    return {
+        (collection, label): redaction.visible_types(profiles[collection], may_read_pii=may_read)
+        for (collection, label), may_read in readers.items()
+    }
+
+
+def chunk_ids(found: Sequence[Found]) -> list[ChunkId]:
+    """Ids of found chunks, in order."""
+    return [one.stored.chunk.chunk_id for one in found]

@@ -1,0 +1,1 @@
+"""Flow: governance. Policy activation, explanation, the audit trail, document life cycle, personal data."""

@@ -1,0 +1,102 @@
+"""ManageCollections: which collections a caller may read, and the right to make and change them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from app.audit.events import by_caller, decided
+from app.audit.log import AuditLog
+from app.domain.access import Acl, Action, Resource
+from app.domain.audit import EventType
+from app.domain.content import Collection
+from app.domain.identity import Caller, Subject
+from app.errors import ConflictError, InvalidInputError, NotFoundError
+from app.govern.rights import require_right
+from app.policy.book import PolicyBook
+from app.policy.snapshot import Snapshot
+from app.storage import document_rows
+from app.storage.transaction import Database
+
+READ_ACTIONS = (Action.SEARCH, Action.READ)
+
+
+@dataclass(frozen=True)
+class ManageCollections:
+    """Reads and changes collections. Powers: policy, the register, the log."""
+
+    database: Database
+    policy: PolicyBook
+    audit: AuditLog
+
+    async def readable(self, subject: Subject) -> list[Collection]:
+        """Collections in which the subject may read documents of some label, by name."""
+        async with self.database.read() as tx:
+            snapshot = await self.policy.current(tx, subject.tenant)
+            collections = await document_rows.list_collections(tx, subject.tenant)
+        return [one for one in collections if is_readable(snapshot, subject, one.name)]
+
+    async def get(self, subject: Subject, name: str) -> Collection:
+        """One collection the subject may read. Raises NotFoundError."""
+        found = [one for one in await self.readable(subject) if one.name == name]
+        if not found:
+            raise NotFoundError
+        return found[0]
+
+    async def create(self, caller: Caller, value: Collection) -> Collection:
+        """Make a collection. Needs `collection.write`. Raises ConflictError when the name is taken."""
+        decision = await require_right(self.database, self.policy, self.audit, caller, Action.COLLECTION_WRITE)
+        async with self.database.write() as tx:
+            _check_label(await self.policy.current(tx, value.tenant), value.default_label)
+            if await document_rows.get_collection(tx, value.tenant, value.name) is not None:
+                message = "A collection of this name exists."
+                raise ConflictError(message)
+            await document_rows.put_collection(tx, value)
+            happening = decided(EventType.COLLECTION_CHANGED, decision, (), {"collection": value.name, "change": "created"})
+            await self.audit.record_in(tx, by_caller(caller, happening))
+        return value
+
+    async def update(self, caller: Caller, name: str, changes: dict[str, Any]) -> Collection:
+        """Change settings of a collection. Needs `collection.write`. Raises NotFoundError."""
+        decision = await require_right(self.database, self.policy, self.audit, caller, Action.COLLECTION_WRITE)
+        async with self.database.write() as tx:
+            before = await document_rows.get_collection(tx, caller.subject.tenant, name)
+            if before is None:
+                raise NotFoundError
+            value = replace(before, **changes)
+            _check_label(await self.policy.current(tx, value.tenant), value.default_label)
+            await document_rows.put_collection(tx, value)
+            fields = {"collection": name, "change": "updated", "settings": sorted(changes)}
+            await self.audit.record_in(tx, by_caller(caller, decided(EventType.COLLECTION_CHANGED, decision, (), fields)))
+        return value
+
+
+def is_readable(snapshot: Snapshot, subject: Subject, collection: str) -> bool:
+    """Whether some label of the collection is open to the subject."""
+    inherited = Acl.inherited()
+    resources: Sequence[Resource] = [
+        Resource(subject.tenant, collection, frozenset({label}), rank, inherited) for label, rank in snapshot.bundle.labels.items()
+    ]
+    return any(snapshot.permits_all(subject, READ_ACTIONS, resources))
+
+
+def new_collection(subject: Subject, name: str, title: str) -> Collection:
+    """A collection with the defaults: internal, standard redaction, English, no end of retention, the caller as steward."""
+    return Collection(
+        tenant=subject.tenant,
+        name=name,
+        title=title,
+        steward=subject.subject_id,
+        default_label="internal",
+        languages=("en",),
+        retention_days=None,
+        redaction_profile="standard",
+        model_routing="default",
+        created_at=datetime.now(UTC),
+    )
+
+
+def _check_label(snapshot: Snapshot, label: str) -> None:
+    if snapshot.bundle.rank(label) is None:
+        message = f"The label is unknown. Known labels: {', '.join(sorted(snapshot.bundle.labels))}."
+        raise InvalidInputError(message, pointer="/default_label")

@@ -1,0 +1,128 @@
+"""ReadAuditTrail: an officer's look into the log, itself on record before rows leave; proofs, checkpoints and receipts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from app.audit import envelope
+from app.audit.events import by_caller, decided
+from app.audit.log import AuditLog, log_name
+from app.audit.receipts import build_receipt
+from app.audit.signer import CheckpointSigner
+from app.audit.verification import LogReport, verify_log
+from app.domain.access import Action
+from app.domain.audit import EventId, EventType, InclusionProof, JsonValue, LogEntry, Reference
+from app.domain.identity import Caller, TenantId
+from app.errors import InvalidInputError, NotFoundError
+from app.govern.rights import require_right
+from app.policy.book import PolicyBook
+from app.storage import conversation_rows
+from app.storage.audit_rows import EventQuery
+from app.storage.conversation_rows import Owner
+from app.storage.transaction import Database, Transaction
+
+RECEIPT_PREFIX = "rcp_"
+
+
+@dataclass(frozen=True, slots=True)
+class TrailRequest:
+    """An officer's search: filters, and the case and reason without which nothing loads."""
+
+    query: EventQuery
+    case_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrailRow:
+    """One entry as an officer reads it: the parsed envelope and its place."""
+
+    index: int
+    recorded_at: datetime
+    leaf_hash: bytes
+    event: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ReadAuditTrail:
+    """Reads the log. Powers: policy, the log, the signer's memory, the subject's own answers for their receipts."""
+
+    database: Database
+    policy: PolicyBook
+    audit: AuditLog
+    signer: CheckpointSigner
+
+    async def search(self, caller: Caller, request: TrailRequest) -> list[TrailRow]:
+        """Entries that match, newest first. Needs `audit.read`, a case and a reason; recorded before rows are read."""
+        if not request.case_id.strip() or not request.reason.strip():
+            message = "Reading the log needs a case id and a reason."
+            raise InvalidInputError(message, pointer="/case_id")
+        decision = await require_right(self.database, self.policy, self.audit, caller, Action.AUDIT_READ)
+        filters: dict[str, JsonValue] = {
+            "case_id": request.case_id[:200],
+            "reason_digest": sha256(request.reason.encode("utf-8", "surrogatepass")).hexdigest(),
+            "filters": _filters(request.query),
+        }
+        about = [Reference("case", request.case_id[:200]), *request.query.references]
+        await self.audit.record(by_caller(caller, decided(EventType.AUDIT_QUERIED, decision, about, filters)))
+        async with self.database.read() as tx:
+            entries = await self.audit.search(tx, caller.subject.tenant, request.query)
+        return [_row(entry) for entry in entries]
+
+    async def event(self, caller: Caller, event_id: EventId) -> TrailRow:
+        """One entry. Needs `audit.read`; recorded."""
+        return _row(await self._entry(caller, event_id))
+
+    async def proof(self, caller: Caller, event_id: EventId) -> InclusionProof:
+        """Inclusion proof of one entry. Needs `audit.read`; recorded."""
+        return await self.audit.prove(caller.subject.tenant, await self._entry(caller, event_id))
+
+    async def receipt(self, caller: Caller, receipt_id: str) -> dict[str, Any]:
+        """The receipt of a release, for the person it was released to or for `audit.read`; others read NotFoundError."""
+        event_id = EventId(receipt_id.removeprefix(RECEIPT_PREFIX))
+        if not receipt_id.startswith(RECEIPT_PREFIX):
+            raise NotFoundError
+        tenant = caller.subject.tenant
+        async with self.database.read() as tx:
+            entry = await self.audit.find(tx, tenant, event_id)
+            content = envelope.parse(entry.leaf)
+            opening = await self._opening(tx, caller, content)
+        if content["actor"] != caller.subject.subject_id:
+            await self._entry(caller, event_id)
+        proof = await self.audit.prove(tenant, entry)
+        return build_receipt(receipt_id, entry, proof, self.audit.verifier_key(tenant), opening)
+
+    async def checkpoint(self, tenant: TenantId) -> str:
+        """The newest signed checkpoint: no right needed, it tells a size and a hash."""
+        return await self.audit.checkpoint(tenant)
+
+    async def verify(self, tenant: TenantId) -> LogReport:
+        """Check the whole log against itself, its checkpoints and the signer's memory."""
+        signed = self.signer.last_signed(log_name(tenant))
+        return await verify_log(self.database, tenant, self.audit.verifier_key(tenant), signed)
+
+    async def _opening(self, tx: Transaction, caller: Caller, content: Mapping[str, Any]) -> dict[str, str] | None:
+        answers = [ref for kind, ref in content["refs"] if kind == "answer"]
+        if not answers:
+            return None
+        owner = Owner(caller.subject.tenant, caller.subject.subject_id)
+        row = await conversation_rows.get_answer(tx, owner, answers[0])
+        return None if row is None else {"salt": row.body["salt"]}
+
+    async def _entry(self, caller: Caller, event_id: EventId) -> LogEntry:
+        decision = await require_right(self.database, self.policy, self.audit, caller, Action.AUDIT_READ)
+        async with self.database.read() as tx:
+            entry = await self.audit.find(tx, caller.subject.tenant, event_id)
+        await self.audit.record(by_caller(caller, decided(EventType.AUDIT_QUERIED, decision, (), {"event_id": event_id})))
+        return entry
+
+
+def _filters(query: EventQuery) -> list[JsonValue]:
+    named = {"actor": query.actor, "type": query.type, "outcome": query.outcome, "since": query.since, "until": query.until}
+    return sorted([name for name, value in named.items() if value] + [reference.kind for reference in query.references])
+
+
+def _row(entry: LogEntry) -> TrailRow:
+    return TrailRow(entry.index, entry.recorded_at, entry.leaf_hash, envelope.parse(entry.leaf))

@@ -1,0 +1,105 @@
+"""Finds personal data in a chunked document once, and prepares what is indexed and embedded of it.
+
+Spans are found on the whole text and carried to the chunks, so that a name cut at a chunk border is still one name.
+Words inside a span are taken out of the openly searchable text, and vectors are made of text without direct identifiers.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.domain.content import Chunk, ChunkedDocument, Document
+from app.domain.privacy import Span
+from app.domain.search import AccessFacts, IndexedChunk
+from app.ingest.chunking import embedding_text, sentence_texts
+from app.privacy.detector import Detector
+from app.privacy.guarding import direct_values, guarded, mask_values
+from app.privacy.rendering import rebase
+from app.storage.document_rows import AnalyzedChunk
+
+_SEPARATORS = re.compile(r"[/_\-.]")
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzedDocument:
+    """A chunked document with every span found in it. Texts are raw."""
+
+    title: str
+    title_spans: tuple[Span, ...]
+    source_uri: str
+    source_spans: tuple[Span, ...]
+    text: str
+    spans: tuple[Span, ...]
+    chunks: tuple[AnalyzedChunk, ...]
+    language: str
+    detector_digest: str
+
+
+def analyze_document(detector: Detector, chunked: ChunkedDocument, source_uri: str, language: str | None) -> AnalyzedDocument:
+    """Run the detector over text, title, headings and address. Blocking: tens of milliseconds a page."""
+    whole = detector.analyze(chunked.text, language)
+    spoken = language or whole.language
+    headings = {heading for chunk in chunked.chunks for heading in chunk.heading_path}
+    heading_spans = {heading: detector.analyze(heading, spoken).spans for heading in headings}
+    chunks = tuple(
+        AnalyzedChunk(chunk, rebase(whole.spans, chunk.ranges), tuple(heading_spans[one] for one in chunk.heading_path))
+        for chunk in chunked.chunks
+    )
+    return AnalyzedDocument(
+        title=chunked.title,
+        title_spans=detector.analyze(chunked.title, spoken).spans,
+        source_uri=source_uri,
+        # Separators of an address become spaces one for one, so that offsets hold in the address itself.
+        source_spans=detector.analyze(_SEPARATORS.sub(" ", source_uri), spoken).spans,
+        text=chunked.text,
+        spans=whole.spans,
+        chunks=chunks,
+        language=spoken,
+        detector_digest=whole.detector_digest,
+    )
+
+
+def indexed_chunks(analyzed: AnalyzedDocument, keywords: Sequence[str]) -> list[IndexedChunk]:
+    """What is searched of each chunk: open words, and guarded words by entity type."""
+    open_title, guarded_title = guarded(analyzed.title, analyzed.title_spans)
+    open_source, guarded_source = guarded(_SEPARATORS.sub(" ", analyzed.source_uri), analyzed.source_spans)
+    indexed = []
+    for one in analyzed.chunks:
+        body, hidden = guarded(one.chunk.text, one.spans)
+        headings = [guarded(text, spans) for text, spans in zip(one.chunk.heading_path, one.heading_spans, strict=True)]
+        indexed.append(
+            IndexedChunk(
+                chunk_id=one.chunk.chunk_id,
+                heading=" ".join([open_title, *(text for text, _ in headings)]),
+                body=body,
+                extra=" ".join([open_source, *keywords]),
+                guarded=(*hidden, *guarded_title, *guarded_source, *(part for _, parts in headings for part in parts)),
+            )
+        )
+    return indexed
+
+
+def texts_to_embed(title: str, title_spans: Sequence[Span], analyzed: AnalyzedChunk) -> list[str]:
+    """Texts of one chunk in the order chunk, contexts, standalones (one each a sentence), without direct identifiers."""
+    chunk: Chunk = analyzed.chunk
+    values = direct_values(chunk.text, analyzed.spans) | direct_values(title, title_spans)
+    for heading, spans in zip(chunk.heading_path, analyzed.heading_spans, strict=True):
+        values |= direct_values(heading, spans)
+    pairs = [sentence_texts(sentence) for sentence in chunk.sentences]
+    texts = [embedding_text(title, chunk), *(context for context, _ in pairs), *(standalone for _, standalone in pairs)]
+    return mask_values(texts, values)
+
+
+def access_facts(document: Document) -> AccessFacts:
+    """What a filter is matched against."""
+    return AccessFacts(
+        tenant=document.tenant,
+        document_id=document.document_id,
+        collection=document.collection,
+        label=document.label,
+        sensitivity=document.sensitivity,
+        acl=document.acl,
+        acl_version=document.acl_version,
+        language=document.language,
+        updated_at=document.updated_at,
+    )

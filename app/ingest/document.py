@@ -1,0 +1,171 @@
+"""IngestDocument and EmbedDocument: from submitted bytes to a live, searchable version. Each step may be repeated without harm."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from app.audit.events import Happening, by_system
+from app.audit.events import document as about
+from app.audit.log import AuditLog
+from app.domain.audit import EventType
+from app.domain.content import Document, DocumentState, ParsedDocument
+from app.domain.ports import Embedder, PassageIndex
+from app.domain.search import ChunkVectors
+from app.errors import UnsupportedContentError
+from app.ingest.analysis import AnalyzedDocument, access_facts, analyze_document, indexed_chunks, texts_to_embed
+from app.ingest.chunking import chunk_document
+from app.ingest.jobs import acl_from_json, embed_job
+from app.privacy.detector import Detector
+from app.storage import document_rows, job_rows
+from app.storage.document_rows import AnalyzedChunk, VersionRow
+from app.storage.job_rows import Job
+from app.storage.transaction import Database, Transaction
+
+Parse = Callable[[bytes, str | None, str | None], Awaitable[ParsedDocument]]
+_CHUNKS_PER_BATCH = 16
+
+
+@dataclass(frozen=True)
+class IngestDocument:
+    """Makes a submitted version live. Powers: parse, analyse, the register, the index, the log."""
+
+    database: Database
+    index: PassageIndex
+    audit: AuditLog
+    detector: Detector
+    parse: Parse
+
+    async def run(self, job: Job) -> None:
+        """Parse, analyse, store, index, flip. Raises UnsupportedContentError for content that is refused."""
+        if job.content is None:
+            message = "The submitted content is gone; hand the document in again."
+            raise UnsupportedContentError(message)
+        parsed = await self.parse(job.content, job.payload["media_type"], job.payload["file_name"])
+        if job.payload["title"]:
+            parsed = replace(parsed, title=job.payload["title"])
+        chunked = chunk_document(job.document_id, job.version, parsed)
+        if not chunked.chunks:
+            message = "The document holds no text. Scanned pages need text recognition first."
+            raise UnsupportedContentError(message)
+        source = job.payload["source_uri"] or ""
+        language = job.payload["language"] or parsed.language
+        analyzed = await asyncio.to_thread(analyze_document, self.detector, chunked, source, language)
+        document = await self._store(job, analyzed)
+        if document is None:
+            return
+        await self.index.put_version(access_facts(document), job.version, indexed_chunks(analyzed, parsed.keywords))
+        if await self._flip(job, document, len(analyzed.chunks)):
+            await self.index.make_live(document.document_id, job.version)
+
+    async def _store(self, job: Job, analyzed: AnalyzedDocument) -> Document | None:
+        """Keep the version's text and spans. `None` when the document was withdrawn or a newer version is live already."""
+        async with self.database.write() as tx:
+            current = await _wanted(tx, job)
+            if current is None:
+                return None
+            await document_rows.put_version(tx, _version_row(job, analyzed), analyzed.chunks)
+            return _next_facts(current, job, analyzed)
+
+    async def _flip(self, job: Job, document: Document, n_chunks: int) -> bool:
+        """Make the version the live one, with its record and the job that will embed it, in one transaction."""
+        async with self.database.write() as tx:
+            current = await _wanted(tx, job)
+            if current is None:
+                return False
+            if current.live_version != job.version:
+                await document_rows.update_document(tx, replace(document, acl_version=current.acl_version + 1))
+                await job_rows.enqueue(tx, embed_job(job.submitted_by, document, job.version))
+                fields = {
+                    "version": job.version,
+                    "collection": document.collection,
+                    "label": document.label,
+                    "chunks": n_chunks,
+                    "sha256": sha256(job.content or b"").hexdigest(),
+                    "submitted_by": job.submitted_by,
+                }
+                happening = Happening(EventType.DOCUMENT_INGESTED, references=(about(document.document_id),), fields=fields)
+                await self.audit.record_in(tx, by_system(job.tenant, happening))
+        return True
+
+
+@dataclass(frozen=True)
+class EmbedDocument:
+    """Adds vectors to a live version. Powers: the register, the embedder, the index."""
+
+    database: Database
+    index: PassageIndex
+    embedder: Embedder
+
+    async def run(self, job: Job) -> None:
+        """Embed every chunk and its sentences, a few at a time, noting progress."""
+        async with self.database.read() as tx:
+            document = await document_rows.get_document(tx, job.tenant, job.document_id)
+            version = await document_rows.get_version(tx, job.document_id, job.version)
+            chunks = await document_rows.version_chunks(tx, job.document_id, job.version)
+        if document is None or version is None or document.live_version != job.version or document.state is not DocumentState.LIVE:
+            return
+        for start in range(0, len(chunks), _CHUNKS_PER_BATCH):
+            part = chunks[start : start + _CHUNKS_PER_BATCH]
+            vectors = await self._embed(version, part)
+            await self.index.put_vectors(job.document_id, job.version, vectors, self.embedder.digest)
+            async with self.database.write() as tx:
+                await job_rows.progress(tx, job.job_id, start + len(part), len(chunks), datetime.now(UTC))
+        async with self.database.write() as tx:
+            await document_rows.set_embedder(tx, job.document_id, job.version, self.embedder.digest)
+
+    async def _embed(self, version: VersionRow, chunks: list[AnalyzedChunk]) -> list[ChunkVectors]:
+        texts = [texts_to_embed(version.title, version.title_spans, one) for one in chunks]
+        matrix = await self.embedder.embed([text for group in texts for text in group])
+        vectors, row = [], 0
+        for one in chunks:
+            n = len(one.chunk.sentences)
+            own = matrix[row : row + 1 + 2 * n]
+            vectors.append(ChunkVectors(one.chunk.chunk_id, own[0], own[1 : 1 + n], own[1 + n :]))
+            row += 1 + 2 * n
+        return vectors
+
+
+async def _wanted(tx: Transaction, job: Job) -> Document | None:
+    current = await document_rows.get_document(tx, job.tenant, job.document_id)
+    if current is None or current.state is DocumentState.WITHDRAWN:
+        return None
+    return None if current.live_version is not None and current.live_version > job.version else current
+
+
+def _next_facts(current: Document, job: Job, analyzed: AnalyzedDocument) -> Document:
+    payload = job.payload
+    return replace(
+        current,
+        title=analyzed.title,
+        state=DocumentState.LIVE,
+        live_version=job.version,
+        label=payload["label"],
+        sensitivity=payload["sensitivity"],
+        acl=acl_from_json(payload["acl"]),
+        language=analyzed.language,
+        source_uri=analyzed.source_uri,
+        valid_until=datetime.fromisoformat(payload["valid_until"]) if payload["valid_until"] else None,
+        updated_at=datetime.now(UTC),
+    )
+
+
+def _version_row(job: Job, analyzed: AnalyzedDocument) -> VersionRow:
+    content = job.content or b""
+    return VersionRow(
+        document_id=job.document_id,
+        version=job.version,
+        title=analyzed.title,
+        title_spans=analyzed.title_spans,
+        source_spans=analyzed.source_spans,
+        text=analyzed.text,
+        spans=analyzed.spans,
+        content_sha256=sha256(content).hexdigest(),
+        media_type=job.payload["media_type"] or "",
+        size_bytes=len(content),
+        detector_digest=analyzed.detector_digest,
+        embedder_digest=None,
+        submitted_by=job.submitted_by,
+        created_at=datetime.now(UTC),
+    )

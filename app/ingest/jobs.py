@@ -1,0 +1,81 @@
+"""What is handed in, and the jobs made of it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from uuid_utils import uuid7
+
+from app.domain.access import Acl, AclMode
+from app.domain.content import Document
+from app.domain.identity import Principal, Subject
+from app.storage.job_rows import Job, JobKind, JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A document handed in. `None` means: the collection's default, or for a known document what it has now."""
+
+    collection: str
+    content: bytes
+    file_name: str
+    media_type: str | None = None
+    title: str | None = None
+    label: str | None = None
+    acl: Acl | None = None
+    source_uri: str | None = None
+    language: str | None = None
+    valid_until: datetime | None = None
+    external_id: str | None = None
+
+
+def acl_to_json(acl: Acl) -> dict[str, Any]:
+    """JSON form of an ACL."""
+    return {"mode": acl.mode.value, "allow": sorted(acl.allow), "deny": sorted(acl.deny)}
+
+
+def acl_from_json(value: dict[str, Any]) -> Acl:
+    """The inverse of `acl_to_json`."""
+    allow, deny = (frozenset(Principal(name) for name in value[side]) for side in ("allow", "deny"))
+    return Acl(AclMode(value["mode"]), allow, deny)
+
+
+def ingest_job(subject: Subject, document: Document, version: int, submission: Submission) -> Job:
+    """The job that turns a submission into a live version. Its payload holds what the version will be labelled with."""
+    payload = {
+        "file_name": submission.file_name,
+        "media_type": submission.media_type,
+        "title": submission.title,
+        "label": document.label,
+        "sensitivity": document.sensitivity,
+        "acl": acl_to_json(document.acl),
+        "source_uri": submission.source_uri,
+        "language": submission.language,
+        "valid_until": submission.valid_until.isoformat() if submission.valid_until else None,
+    }
+    return _job(JobKind.INGEST, subject.subject_id, document, version, payload, submission.content)
+
+
+def embed_job(submitted_by: str, document: Document, version: int) -> Job:
+    """The job that adds vectors to a version that is already searchable by words."""
+    return _job(JobKind.EMBED, submitted_by, document, version, {}, None)
+
+
+def _job(kind: JobKind, submitted_by: str, document: Document, version: int, payload: dict[str, Any] | None = None, content: bytes | None = None) -> Job:  # noqa: PLR0913
+    return Job(
+        job_id=f"job_{uuid7()}",
+        tenant=document.tenant,
+        kind=kind,
+        state=JobState.QUEUED,
+        submitted_by=submitted_by,
+        document_id=document.document_id,
+        version=version,
+        payload=payload,
+        content=content,
+        done=0,
+        total=1 if kind is JobKind.INGEST else 0,
+        unit="documents" if kind is JobKind.INGEST else "chunks",
+        error=None,
+        attempts=0,
+        created_at=datetime.now(UTC),
+    )

@@ -1,0 +1,139 @@
+"""SubmitDocument: policy decides, then document row, job and record are written in one transaction."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import NamedTuple
+
+from uuid_utils import uuid7
+
+from app.audit.events import Happening, by_caller, decided
+from app.audit.events import document as about
+from app.audit.log import AuditLog
+from app.domain.access import Acl, Action, Decision, Outcome, Resource
+from app.domain.audit import EventType
+from app.domain.content import Collection, Document, DocumentId, DocumentState
+from app.domain.identity import Caller, Subject
+from app.errors import AccessDeniedError, InvalidInputError, NotFoundError
+from app.ingest.jobs import Submission, ingest_job
+from app.policy.book import PolicyBook
+from app.policy.snapshot import Snapshot
+from app.storage import document_rows, job_rows
+from app.storage.transaction import Database, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of a submission: the work is queued."""
+
+    document_id: DocumentId
+    version: int
+    job_id: str
+
+
+class _Plan(NamedTuple):
+    """The document as it will be, what it is now, and the decision."""
+
+    document: Document
+    before: Document | None
+    version: int
+    decision: Decision
+    may_read: bool
+
+
+@dataclass(frozen=True)
+class SubmitDocument:
+    """Takes a document into the queue. Powers: policy, the register, the log."""
+
+    database: Database
+    policy: PolicyBook
+    audit: AuditLog
+
+    async def run(self, caller: Caller, submission: Submission) -> Submitted:
+        """Queue the ingest of `submission`.
+
+        Raises NotFoundError for a collection the subject may not see, AccessDeniedError when they may read but not add,
+        InvalidInputError for an unknown label. A refusal is on record before its error is raised.
+        """
+        async with self.database.write() as tx:
+            snapshot = await self.policy.current(tx, caller.subject.tenant)
+            plan = await self._plan(tx, snapshot, caller.subject, submission)
+            if plan is not None and plan.decision.outcome is Outcome.ALLOW:
+                return await self._accept(tx, caller, submission, plan)
+        fields = {"action": Action.INGEST.value, "collection": submission.collection[:200]}
+        if plan is None:
+            denied = Happening(EventType.ACTION_DENIED, Outcome.DENY, "no_collection", snapshot.digest, (), fields)
+            await self.audit.record(by_caller(caller, denied))
+            raise NotFoundError
+        await self.audit.record(by_caller(caller, decided(EventType.ACTION_DENIED, plan.decision, (), fields)))
+        if plan.may_read:
+            message = "You may read this collection but not add this document to it."
+            raise AccessDeniedError(message, decision_id=plan.decision.decision_id)
+        raise NotFoundError
+
+    async def _plan(self, tx: Transaction, snapshot: Snapshot, subject: Subject, submission: Submission) -> _Plan | None:
+        collection = await document_rows.get_collection(tx, subject.tenant, submission.collection)
+        if collection is None:
+            return None
+        known = None
+        if submission.external_id:
+            known = await document_rows.find_external(tx, subject.tenant, collection.name, submission.external_id)
+        before = known[0] if known else None
+        document = _planned(collection, submission, snapshot, before)
+        decision = snapshot.decide(subject, Action.INGEST, document.resource())
+        if before is not None and decision.outcome is Outcome.ALLOW:
+            decision = snapshot.decide(subject, Action.INGEST, before.resource())
+        rank = snapshot.bundle.rank(collection.default_label) or 0
+        default = Resource(subject.tenant, collection.name, frozenset({collection.default_label}), rank, Acl.inherited())
+        may_read = snapshot.decide(subject, Action.READ, default).outcome is Outcome.ALLOW
+        return _Plan(document, before, known[1] + 1 if known else 1, decision, may_read)
+
+    async def _accept(self, tx: Transaction, caller: Caller, submission: Submission, plan: _Plan) -> Submitted:
+        document, version = plan.document, plan.version
+        if plan.before is None:
+            await document_rows.insert_document(tx, document, version)
+        else:
+            # Label and ACL of a known document change when the new version goes live, with its text.
+            await document_rows.update_document(tx, plan.before, version)
+        job = ingest_job(caller.subject, document, version, submission)
+        await job_rows.enqueue(tx, job)
+        fields = {
+            "collection": document.collection,
+            "label": document.label,
+            "version": version,
+            "bytes": len(submission.content),
+            "sha256": sha256(submission.content).hexdigest(),
+        }
+        happening = decided(EventType.DOCUMENT_SUBMITTED, plan.decision, (about(document.document_id),), fields)
+        await self.audit.record_in(tx, by_caller(caller, happening))
+        return Submitted(document.document_id, version, job.job_id)
+
+
+def _planned(collection: Collection, submission: Submission, snapshot: Snapshot, before: Document | None) -> Document:
+    now = datetime.now(UTC)
+    label = submission.label or (before.label if before else collection.default_label)
+    rank = snapshot.bundle.rank(label)
+    if rank is None:
+        message = f"The label `{label}` is unknown. Known labels: {', '.join(sorted(snapshot.bundle.labels))}."
+        raise InvalidInputError(message, pointer="/label")
+    if before is not None:
+        return replace(before, label=label, sensitivity=rank, acl=submission.acl or before.acl)
+    document_id = DocumentId(f"doc_{uuid7()}")
+    return Document(
+        tenant=collection.tenant,
+        document_id=document_id,
+        collection=collection.name,
+        external_id=submission.external_id or document_id,
+        title="",
+        state=DocumentState.PENDING,
+        live_version=None,
+        label=label,
+        sensitivity=rank,
+        acl=submission.acl or Acl.inherited(),
+        acl_version=1,
+        language="",
+        source_uri="",
+        valid_until=None,
+        created_at=now,
+        updated_at=now,
+    )

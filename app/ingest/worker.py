@@ -1,0 +1,95 @@
+"""The worker loop: leases jobs, runs their flow, notes the end. A job that fails is tried again, refused content is not."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from app.audit.events import Happening, by_system
+from app.audit.events import document as about
+from app.audit.log import AuditLog
+from app.domain.access import Outcome
+from app.domain.audit import EventType
+from app.domain.content import DocumentState
+from app.errors import AuditUnavailableError, ConfigurationError, LimitExceededError, UnsupportedContentError, UpstreamUnavailableError
+from app.ingest.document import EmbedDocument, IngestDocument
+from app.observability import JOBS, logger
+from app.storage import document_rows, job_rows
+from app.storage.job_rows import Job, JobKind, JobState
+from app.storage.transaction import Database
+
+MAX_ATTEMPTS = 4
+_IDLE_S = 0.25
+_RETRY_S = 1.0
+_log = logger(__name__)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Runs jobs one after another. Several workers may share one queue."""
+
+    database: Database
+    audit: AuditLog
+    ingest: IngestDocument
+    embed: EmbedDocument
+
+    async def run_forever(self) -> None:
+        """Work until cancelled. Trouble with the database or the log pauses the loop, it does not end it."""
+        while True:
+            try:
+                worked = await self.run_once()
+            except (UpstreamUnavailableError, AuditUnavailableError):
+                _log.warning("worker_paused")
+                worked = False
+                await asyncio.sleep(_RETRY_S)
+            if not worked:
+                await asyncio.sleep(_IDLE_S)
+
+    async def drain(self) -> None:
+        """Work until nothing waits."""
+        while await self.run_once():
+            pass
+
+    async def run_once(self) -> bool:
+        """Run one job; returns whether there was one."""
+        async with self.database.write() as tx:
+            job = await job_rows.lease_next(tx, datetime.now(UTC))
+        if job is None:
+            return False
+        try:
+            await (self.ingest.run(job) if job.kind is JobKind.INGEST else self.embed.run(job))
+        except (UnsupportedContentError, LimitExceededError) as error:
+            await self._quarantine(job, error.detail)
+        except (UpstreamUnavailableError, AuditUnavailableError, ConfigurationError) as error:
+            await self._retry(job, error.detail)
+        except Exception:
+            _log.exception("job_failed", job=job.job_id, kind=job.kind.value)
+            await self._retry(job, "The document could not be processed.")
+        else:
+            await self._finish(job, JobState.SUCCEEDED, None)
+        return True
+
+    async def _finish(self, job: Job, state: JobState, error: str | None) -> None:
+        JOBS.labels(job.kind.value, state.value).inc()
+        async with self.database.write() as tx:
+            if state is JobState.SUCCEEDED and job.kind is JobKind.INGEST:
+                await job_rows.progress(tx, job.job_id, 1, 1, datetime.now(UTC))
+            await job_rows.finish(tx, job.job_id, state, error, datetime.now(UTC))
+
+    async def _retry(self, job: Job, error: str) -> None:
+        if job.attempts >= MAX_ATTEMPTS:
+            await self._finish(job, JobState.FAILED, error)
+            return
+        async with self.database.write() as tx:
+            await job_rows.requeue(tx, job.job_id, error, datetime.now(UTC))
+
+    async def _quarantine(self, job: Job, reason: str) -> None:
+        """Keep a refused document out of sight: a new one is quarantined, a known one keeps its live version."""
+        fields = {"version": job.version, "submitted_by": job.submitted_by}
+        rejected = Happening(EventType.INGEST_REJECTED, Outcome.DENY, "unsupported", "", (about(job.document_id),), fields)
+        async with self.database.write() as tx:
+            document = await document_rows.get_document(tx, job.tenant, job.document_id)
+            if document is not None and document.state is DocumentState.PENDING:
+                await document_rows.update_document(tx, replace(document, state=DocumentState.QUARANTINED))
+            await self.audit.record_in(tx, by_system(job.tenant, rejected))
+            await job_rows.finish(tx, job.job_id, JobState.QUARANTINED, reason, datetime.now(UTC))
+        JOBS.labels(job.kind.value, JobState.QUARANTINED.value).inc()

@@ -1,0 +1,47 @@
+"""Logs and metrics for operators. Ids, counts and durations only: never a question, a passage, an entity or a token."""
+
+import logging
+import sys
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+_SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5.0)
+
+REQUESTS = Counter("portcullis_requests_total", "Requests answered, by route and status.", ("route", "status"), registry=REGISTRY)
+REQUEST_SECONDS = Histogram("portcullis_request_seconds", "Time to answer, by route.", ("route",), buckets=_SECONDS, registry=REGISTRY)
+RETRIEVALS = Counter("portcullis_retrievals_total", "Searches by outcome.", ("outcome",), registry=REGISTRY)
+RECHECK_DROPPED = Counter(
+    "portcullis_recheck_dropped_total",
+    "Hits the index returned and the re-check dropped: `absent` lags behind the register, `denied` means filter and referee disagreed.",
+    ("reason",),
+    registry=REGISTRY,
+)
+ANSWERS = Counter("portcullis_answers_total", "Answers by state.", ("state",), registry=REGISTRY)
+AUDIT_REFUSED = Counter("portcullis_audit_refused_total", "Releases refused because the record could not be written.", registry=REGISTRY)
+SIGN_IN_REFUSED = Counter("portcullis_sign_in_refused_total", "Tokens and sign-ins refused, by reason.", ("reason",), registry=REGISTRY)
+JOBS = Counter("portcullis_jobs_total", "Background jobs ended, by kind and state.", ("kind", "state"), registry=REGISTRY)
+PENDING_JOBS = Gauge("portcullis_jobs_pending", "Background jobs that wait or run, by kind.", ("kind",), registry=REGISTRY)
+STAGE_SECONDS = Histogram("portcullis_stage_seconds", "Time in one stage of a search.", ("stage",), buckets=_SECONDS, registry=REGISTRY)
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """Structured logs, one JSON object a line on standard output; libraries speak from WARNING up."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def logger(name: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger for one module. Events are past-tense names; values are ids, counts and durations."""
+    return structlog.get_logger(name)  # type: ignore[no-any-return]

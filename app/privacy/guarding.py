@@ -1,0 +1,94 @@
+"""Keeps personal words out of what every viewer's search touches: the openly searchable text, and the vectors.
+
+Search is a probe: a viewer who may not read a name must not find it by asking for it, neither by word nor by nearness.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from app.domain.privacy import Span
+from app.domain.search import GuardedText
+from app.privacy.entities import NEVER_SHOWN, QUASI
+
+TYPE_WORDS = {
+    "PERSON": "a person",
+    "EMAIL_ADDRESS": "a mail address",
+    "PHONE_NUMBER": "a phone number",
+    "ADDRESS": "a postal address",
+    "DATE_OF_BIRTH": "a date of birth",
+    "ID_NUMBER": "an identity number",
+    "CREDIT_CARD": "a card number",
+    "IBAN_CODE": "a bank account",
+    "BANK_ACCOUNT": "a bank account",
+    "IP_ADDRESS": "a network address",
+    "MAC_ADDRESS": "a network address",
+    "SECRET": "a secret",
+}
+UNNAMED = "something withheld"
+
+
+def mask_for_embedding(text: str, spans: Sequence[Span]) -> str:
+    """`text` (raw) with every direct identifier replaced by words for its kind; the result is what an embedder may see.
+
+    Dates, towns and organisations stay: they carry meaning for retrieval and name nobody. Unknown types are replaced.
+    """
+    pieces: list[str] = []
+    at = 0
+    for start, end, entity_type in _whole_words(text, [span for span in spans if span.entity_type not in QUASI]):
+        pieces += (text[at:start], TYPE_WORDS.get(entity_type, UNNAMED))
+        at = end
+    pieces.append(text[at:])
+    return "".join(pieces)
+
+
+def direct_values(text: str, spans: Sequence[Span]) -> dict[str, str]:
+    """Each direct identifier that stands in `text` (raw), with the words for its kind."""
+    found = _whole_words(text, [span for span in spans if span.entity_type not in QUASI])
+    return {text[start:end]: TYPE_WORDS.get(entity_type, UNNAMED) for start, end, entity_type in found}
+
+
+def mask_values(texts: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """`texts` with every whole-word occurrence of a value replaced: for texts put together from parts, where offsets do not hold."""
+    if not values:
+        return list(texts)
+    longest_first = sorted(values, key=len, reverse=True)
+    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(value) for value in longest_first)})(?!\w)")
+    return [pattern.sub(lambda match: values[match[0]], text) for text in texts]
+
+
+def guarded(text: str, spans: Sequence[Span]) -> tuple[str, tuple[GuardedText, ...]]:
+    """Split `text` (raw) into what anybody's words may match and what matches only for viewers of an entity type.
+
+    The open text has a space in place of each span; guarded texts are in order of appearance. Secrets are in neither: nobody
+    may see one, so nobody may search for one.
+    """
+    pieces: list[str] = []
+    kept: list[GuardedText] = []
+    at = 0
+    for start, end, entity_type in _whole_words(text, spans):
+        pieces += (text[at:start], " ")
+        if entity_type not in NEVER_SHOWN:
+            kept.append(GuardedText(entity_type, text[start:end]))
+        at = end
+    pieces.append(text[at:])
+    return "".join(pieces), tuple(kept)
+
+
+def _whole_words(text: str, spans: Sequence[Span]) -> Iterator[tuple[int, int, str]]:
+    """Ranges of the spans grown to whole words, sorted and disjoint: half a name left over would still be searchable.
+
+    Where grown ranges meet, the later one starts where the earlier ends.
+    """
+    reached = 0
+    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        start, end = max(span.start, 0), min(span.end, len(text))
+        if start >= end:
+            continue
+        while start > reached and text[start - 1].isalnum() and text[start].isalnum():
+            start -= 1
+        while end < len(text) and text[end].isalnum() and text[end - 1].isalnum():
+            end += 1
+        start = max(start, reached)
+        if start < end:
+            yield start, end, span.entity_type
+            reached = end

@@ -1,0 +1,107 @@
+"""Typed settings, read once: `PORTCULLIS_*` environment variables over one TOML file. Unknown keys are refused."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from app.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The installation: where policies/, migrations/, examples/ and models/ lie by default."""
+_PREFIX = "PORTCULLIS_"
+_NOT_SETTINGS = {"PORTCULLIS_CONFIG", "PORTCULLIS_SHARED"}
+
+
+class Settings(BaseSettings):
+    """All settings. `portcullis doctor --explain` prints this list with types and defaults."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
+
+    data: Annotated[Path, Field(description="Data folder of an embedded installation: database, index, keys.")] = Path("data")
+    policies: Annotated[Path, Field(description="Folder with the policy: model.conf, rules.csv, labels.yaml, redaction.yaml, cases/.")] = ROOT / "policies"
+    models: Annotated[Path, Field(description="Folder with the model folders embedder/ and ner-en/, made by `make models`.")] = ROOT / "models"
+    migrations: Annotated[Path, Field(description="Folder with the Alembic history.")] = ROOT / "migrations"
+    examples: Annotated[Path, Field(description="Folder with the sample company, for demo mode.")] = ROOT / "examples" / "company"
+    host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535, description="Port to listen on.")] = 8080
+    public_url: Annotated[str, Field(description="Address under which browsers reach the gateway; empty: http://HOST:PORT.")] = ""
+    tenant: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$", description="The tenant this installation serves.")] = "sample"
+    demo: Annotated[bool, Field(description="Demo mode: bundled issuer with one-click people, loopback only.")] = False
+
+    oidc_issuer: Annotated[str, Field(description="OpenID Connect issuer whose tokens are accepted.")] = ""
+    oidc_audience: Annotated[str, Field(description="Audience an access token must carry.")] = "portcullis-api"
+    oidc_client_id: Annotated[str, Field(description="Client id of the browser sign-in.")] = "portcullis"
+    oidc_client_secret: Annotated[SecretStr | None, Field(description="Client secret, for confidential clients.")] = None
+    oidc_algorithms: Annotated[tuple[str, ...], Field(description="Signature algorithms accepted; asymmetric ones only.")] = ("RS256", "ES256")
+    oidc_leeway_s: Annotated[int, Field(ge=0, le=300, description="Clock difference allowed, in seconds.")] = 30
+    claim_groups: Annotated[str, Field(description="Claim that holds the groups.")] = "groups"
+    claim_roles: Annotated[str, Field(description="Claim that holds the roles.")] = "roles"
+    claim_clearance: Annotated[str, Field(description="Claim that holds the clearance label.")] = "clearance"
+    claim_purposes: Annotated[str, Field(description="Claim that holds the assigned purposes.")] = "purposes"
+
+    llm_base_url: Annotated[str, Field(description="OpenAI-compatible endpoint; empty: the extractive answerer, no network.")] = ""
+    llm_model: Annotated[str, Field(description="Model name at that endpoint.")] = ""
+    llm_api_key: Annotated[SecretStr | None, Field(description="Key for that endpoint.")] = None
+    llm_is_external: Annotated[bool, Field(description="Whether that endpoint is outside: then policy must grant generate.external.")] = True
+    llm_timeout_s: Annotated[float, Field(gt=0, le=600, description="Longest wait for a whole reply, in seconds.")] = 60.0
+
+    embed_threads: Annotated[int, Field(ge=1, le=64, description="Threads of the local embedder for documents.")] = 2
+    max_document_bytes: Annotated[int, Field(ge=1024, description="Largest document taken, in bytes.")] = 50 * 1024 * 1024
+    max_body_bytes: Annotated[int, Field(ge=1024, description="Largest other request body, in bytes.")] = 1024 * 1024
+    parse_memory_bytes: Annotated[int, Field(ge=64 * 1024 * 1024, description="Memory a parser process may use, in bytes.")] = 1024 * 1024 * 1024
+    parse_seconds: Annotated[int, Field(ge=1, le=600, description="Time a parser process may take, in seconds.")] = 60
+    checkpoint_every_s: Annotated[float, Field(gt=0, description="How often the signer looks for new entries, in seconds.")] = 1.0
+    policy_poll_s: Annotated[float, Field(gt=0, description="How often the policy folder is looked at, in seconds.")] = 1.0
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level that is logged.")] = "INFO"
+
+    @property
+    def base_url(self) -> str:
+        """The gateway's own address, without a final slash."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the database of record."""
+        return f"sqlite+aiosqlite:///{self.data.resolve() / 'portcullis.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, env_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order: arguments, environment, `*_FILE` secrets, TOML file named by PORTCULLIS_CONFIG."""
+        file = os.environ.get("PORTCULLIS_CONFIG")
+        toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
+        return (init_settings, env_settings, *toml)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings. Raises ConfigurationError naming each key that is wrong and what it may be."""
+    known = {_PREFIX + name.upper() for name in Settings.model_fields}
+    given = {name for name in os.environ if name.startswith(_PREFIX)} - _NOT_SETTINGS
+    files = {name for name in given if name.endswith("_FILE") and name.removesuffix("_FILE") in known}
+    unknown = sorted(given - known - files)
+    if unknown:
+        message = f"Unknown settings: {', '.join(unknown)}. `portcullis doctor --explain` lists them all."
+        raise ConfigurationError(message)
+    secrets = {name.removesuffix("_FILE").removeprefix(_PREFIX).lower(): _secret(Path(os.environ[name])) for name in files}
+    try:
+        return Settings(**{**secrets, **{key: value for key, value in overrides.items() if value is not None}})
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors())
+        message = f"Settings are not valid: {problems}."
+        raise ConfigurationError(message) from error
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        message = f"The settings file cannot be read: {error}."
+        raise ConfigurationError(message) from error
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        message = f"The secret file {path} cannot be read."
+        raise ConfigurationError(message) from error

@@ -95,7 +95,7 @@ def _row_pieces(block: Block, max_words: int) -> Iterator[tuple[int, int, str]]:
     cells = text.split(CELL_SEPARATOR)
     if len(text.split()) <= max_words and len(text) <= max_words * 10:
         named = (_named(block.header, i, cell) for i, cell in enumerate(cells) if cell)
-        yield 0, len(text), ", ".join(named)
+        yield len(text) - len(text.lstrip()), len(text), ", ".join(named)
         return
     start = 0
     for i, cell in enumerate(cells):

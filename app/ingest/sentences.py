@@ -12,9 +12,9 @@ Range = tuple[int, int]
 MAX_SENTENCE_CHARS = 1200
 """Longer runs are cut between words: an encoder reads about 256 tokens, and a quote longer than this is no quote."""
 
-_CLOSING = '"\u201d\u2019\u00bb)\\]'
+_CLOSING = '"\u201c\u201d\u2019\u00bb)\\]'
 _OPENING = '"\u201c\u201e\u00ab(\\['
-_BOUNDARY = re.compile(rf"(?<=[.!?…])[{_CLOSING}]*(\s+)(?=[{_OPENING}]?\s?[A-ZÀ-ÖØ-Þ0-9#$*])")
+_BOUNDARY = re.compile(rf"(?<=[.!?…])(?:[{_CLOSING}]|\s\u00bb)*(\s+)(?=[{_OPENING}]?\s?[A-ZÀ-ÖØ-Þ0-9#$*])")
 _ENGLISH = ("e.g", "i.e", "vs", "dr", "mr", "mrs", "ms", "prof", "u.s", "no", "etc", "fig", "vol", "sec", "approx", "dept", "st")
 _GERMAN = ("art", "abs", "nr", "bzw", "ca", "ggf", "inkl", "vgl", "str", "tel", "usw", "evtl", "sog", "zzgl", "gem")
 _FRENCH = ("mme", "mlle", "mm", "p.ex", "cf", "env", "éd")

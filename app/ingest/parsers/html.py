@@ -29,6 +29,8 @@ _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*(?:hidden|colla
 
 def parse_html(source: str, fallback_title: str) -> ParsedDocument:
     """Read a page. Title from `<title>`, language from `lang`, keywords from `<meta name="keywords">`."""
+    if not clean(source).strip():
+        return Outline().build(fallback_title)
     root = _root(source)
     outline = Outline(root.findtext(".//head/title") or "")
     read_elements(root, outline)

@@ -60,14 +60,18 @@ class Outline:
             self._append(Block(kind, text, self._section, self._path, indent))
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
-        """Append a table, first row its header. A cell may not hold ` | `, which separates cells; it becomes ` / `."""
+        """Append a table, first row its header. A cell may not hold ` | `, which separates cells; it becomes ` / `.
+
+        Empty cells at the end of a row are left out, those before keep their place.
+        """
         header: tuple[str, ...] = ()
         for row in rows:
             cells = tuple(one_line(cell).replace(" | ", " / ") for cell in row)
             if not any(cells):
                 continue
             kind = BlockKind.ROW if header else BlockKind.HEADER
-            self._append(Block(kind, " | ".join(cells), self._section, self._path, 0, header))
+            filled = max(n for n, cell in enumerate(cells, 1) if cell)
+            self._append(Block(kind, " | ".join(cells[:filled]), self._section, self._path, 0, header))
             header = header or cells
 
     def build(self, fallback_title: str, language: str | None = None, keywords: Sequence[str] = ()) -> ParsedDocument:

@@ -11,7 +11,6 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
 from typing import Final
 
 from pypdf import PageObject, PdfReader
@@ -22,7 +21,7 @@ from app.errors import UnsupportedContentError
 from app.ingest.parsers.outline import Outline
 
 # pypdf logs oddities of a file, some with pieces of its text; a log line is no place for that.
-logging.getLogger("pypdf").disabled = True
+logging.getLogger("pypdf").setLevel(logging.CRITICAL + 1)
 
 _MAX_PAGES = 5_000
 _FAULTS = (PyPdfError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, ArithmeticError, NotImplementedError)
@@ -31,7 +30,7 @@ _ITEM = re.compile(r"^(?:[•▪◦‣●\u2013*-]|\d{1,2}[.)])\s+(.+)$")
 _HEADING_RATIO: Final = 1.15
 _MAX_HEADING_WORDS = 20
 _GAP_RATIO: Final = 1.35
-"""A line further below the last one than this times the usual distance starts a paragraph."""
+"""A line further below the last one than this times the usual distance (the lower quartile: lines of a paragraph) starts one."""
 _RUNNING_SHARE: Final = 0.6
 _RUNNING_FROM_PAGES = 3
 _CELLS = re.compile(r"\d+")
@@ -112,7 +111,7 @@ def _read_lines(lines: list[_Line], outline: Outline) -> None:
     body = _body_size(lines)
     levels = _heading_levels(lines, body)
     gaps = [a.y - b.y for a, b in pairwise(lines) if 0 < a.y - b.y < 4 * body]
-    usual = median(gaps) if gaps else body
+    usual = sorted(gaps)[len(gaps) // 4] if gaps else body
     run: list[str] = []
     before: _Line | None = None
     for line in lines:

@@ -55,7 +55,7 @@ def from_json(payload: bytes) -> ParsedDocument:
 def _block(entry: list[object], paths: list[tuple[str, ...]]) -> Block:
     kind, text, section, headings, indent, header = entry
     checked = BlockKind(_text(kind))
-    body = _text(text) if checked is BlockKind.CODE else _line(text)
+    body = _text(text) if checked is BlockKind.CODE else _text(text).replace("\n", " ")
     return Block(checked, body, _number(section), paths[_number(headings)], min(_number(indent), _MAX_INDENT), paths[_number(header)])
 
 

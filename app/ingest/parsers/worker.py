@@ -8,8 +8,10 @@ Frames on stdin and stdout: four bytes of length, big endian, then that many byt
 import codecs
 import contextlib
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import resource
 import select
 import signal
@@ -32,6 +34,11 @@ _CODECS = "utf-8 utf-16-le utf-16-be utf-32-le utf-32-be cp1252 iso-8859-15 cp43
 """Loaded before the first fork: a child cannot open the files they come from."""
 
 
+_VENDORS = ("pypdf", "docx", "markdown_it", "yaml")
+_LATE_STANDARD = ("heapq", "locale", "selectors", "tempfile", "traceback", "unicodedata", "decimal", "quopri", "html.entities")
+"""Standard modules that parsers or the library itself import inside functions (`Counter.most_common` wants heapq)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One document to parse and what it may cost."""
@@ -48,8 +55,7 @@ def main() -> None:
     """Serve requests until stdin ends. SIGTERM ends the child in hand first, so that none is left behind."""
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in _CODECS.split():
-        codecs.lookup(name)
+    _preload()
     gc.collect()
     gc.freeze()
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
@@ -61,6 +67,19 @@ def main() -> None:
         stdout.write(FRAME.pack(len(answer)))
         stdout.write(answer)
         stdout.flush()
+
+
+def _preload() -> None:
+    """Import what parsers import late, pypdf above all: after the fork there is no file to import from."""
+    for name in _CODECS.split():
+        codecs.lookup(name)
+    for name in _LATE_STANDARD:
+        importlib.import_module(name)
+    for vendor in _VENDORS:
+        package = importlib.import_module(vendor)
+        for module in pkgutil.walk_packages(package.__path__, f"{vendor}."):
+            with contextlib.suppress(ImportError):  # parts that need an optional library
+                importlib.import_module(module.name)
 
 
 _child: list[int] = []

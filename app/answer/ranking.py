@@ -13,7 +13,7 @@ from app.domain.search import Candidate, Candidates
 
 LEXICAL_WEIGHT = 0.2
 SENTENCE_SHARE = 0.5
-PAGE_PRIOR = 0.15
+PAGE_PRIOR = 0.1
 """What the second chunk of a document adds to its first; the third and fourth add half and a quarter of that."""
 _PRIOR_CHUNKS = 3
 _PRIOR_DEPTH = 60

@@ -33,20 +33,19 @@ def decode_facts(document_id: str, stored: str) -> AccessFacts | None:
         fields = json.loads(stored)
         acl = Acl(AclMode(fields["mode"]), _principals(fields["allow"]), _principals(fields["deny"]))
         updated_at = datetime.fromisoformat(fields["updated_at"])
-        named = {key: fields[key] for key in ("collection", "label", "language")}
-        numbers = {key: fields[key] for key in ("sensitivity", "acl_version")}
-        if not all(isinstance(text, str) for text in (*named.values(), fields["tenant"])) or not fields["tenant"]:
-            return None
-        if not all(type(number) is int for number in numbers.values()) or updated_at.tzinfo is None:
-            return None
-        return AccessFacts(TenantId(fields["tenant"]), DocumentId(document_id), acl=acl, updated_at=updated_at, **named, **numbers)
+        texts = fields["tenant"], fields["collection"], fields["label"], fields["language"]
+        numbers = fields["sensitivity"], fields["acl_version"]
     except (ValueError, KeyError, TypeError):
         return None
+    if set(map(type, texts)) != {str} or set(map(type, numbers)) != {int} or not texts[0] or updated_at.tzinfo is None:
+        return None
+    tenant, collection, label, language = texts
+    return AccessFacts(TenantId(tenant), DocumentId(document_id), collection, label, numbers[0], acl, numbers[1], language, updated_at)
 
 
 def _principals(names: object) -> frozenset[Principal]:
     """Refuse anything but a list of texts; a single odd entry spoils the list, for it may have been a deny."""
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+    if type(names) is not list or not set(map(type, names)) <= {str} or "" in names:
         message = "principals must be a list of names"
         raise TypeError(message)
-    return frozenset(Principal(name) for name in names)
+    return frozenset(map(Principal, names))

@@ -5,6 +5,7 @@ The product only preselects here; what is returned and compared is computed for 
 """
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,16 +69,11 @@ def sentence_cosines(packed: Sequence[bytes], vector: Vector) -> list[tuple[floa
     rows = np.frombuffer(b"".join(packed), np.int8).reshape(-1, dim).astype(np.float32)
     scale = np.floor(_EXACT_IN_FLOAT32 / 127.0 / max(float(np.abs(vector).astype(np.float64).sum()) + dim / 127.0, 1e-9))
     question = np.rint(vector * np.float32(scale)).astype(np.float32)
-    norms = np.sqrt(_whole_squares(rows)) * float(np.linalg.norm(question.astype(np.float64)))
-    cosines = (rows @ question).astype(np.float64) / np.where(norms > 0, norms, 1.0)
-    ends = np.cumsum([len(blob) // dim for blob in packed])
-    return [tuple(part.tolist()) for part in np.split(cosines, ends[:-1])] if len(packed) else []
-
-
-def _whole_squares(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    # At most 384 x 127**2 = 6.2 million: below 2**24 for every width up to 1,040.
-    squares: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-    return squares
+    # Whole numbers as well: at most 384 x 127**2, which is 6.2 million (and below 2**24 for every width up to 1,040).
+    squares = np.einsum("ij,ij->i", rows, rows).astype(np.float64)
+    norms = np.sqrt(squares) * float(np.sqrt(np.square(question.astype(np.float64)).sum()))
+    cosines = iter(((rows @ question).astype(np.float64) / np.where(norms > 0, norms, 1.0)).tolist())
+    return [tuple(islice(cosines, len(blob) // dim)) for blob in packed]
 
 
 def _products(part: GrantedPart, vector: Vector) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

@@ -92,12 +92,12 @@ class LiveSegment:
 
 def build_segment(records: Sequence[ChunkRecord], dim: int) -> Segment:
     """Invert chunks into a segment, in the order given. `dim` is the width of vectors, 0 while the index holds none."""
-    vocabulary: dict[str, int] = {}
-    words, sizes = array("i"), []
+    vocabulary = _Numbers()
+    words = array("i")
     for record in records:
-        names = record.words.split("\n") if record.words else []
-        words.extend([vocabulary.setdefault(name, len(vocabulary)) for name in names])
-        sizes.append(len(names))
+        if record.words:
+            words.extend(map(vocabulary.__getitem__, record.words.split("\n")))
+    sizes = [len(record.counts) for record in records]
     types: dict[str, int] = {}
     hidden = _guarded_entries(records, vocabulary, types)
     rows = np.repeat(np.arange(len(records), dtype=np.int32), sizes)
@@ -112,7 +112,7 @@ def build_segment(records: Sequence[ChunkRecord], dim: int) -> Segment:
         version=np.fromiter((record.version for record in records), np.int32, len(records)),
         chunk_ids=tuple(record.chunk_id for record in records),
         length=np.fromiter((record.length for record in records), np.int64, len(records)),
-        vocabulary=vocabulary,
+        vocabulary=dict(vocabulary),
         words=tuple(vocabulary),
         open=_postings(visible, len(vocabulary)),
         guarded=_postings(_columns(hidden), len(vocabulary)),
@@ -120,6 +120,14 @@ def build_segment(records: Sequence[ChunkRecord], dim: int) -> Segment:
         vectors=vectors,
         has_vector=has_vector,
     )
+
+
+class _Numbers(dict[str, int]):
+    """Gives every new word the next number: a plain lookup is all that the many known ones cost."""
+
+    def __missing__(self, word: str) -> int:
+        number = self[word] = len(self)
+        return number
 
 
 def merge_segments(parts: Sequence[tuple[Segment, NDArray[np.bool_]]], dim: int) -> Segment:

@@ -1,4 +1,4 @@
-"""Writes the sample company's PDF and DOCX files from text that stands beside them: `python examples/make_office_files.py`.
+"""Writes the sample company's PDF and DOCX files from the texts in `sources/`: `python examples/make_office_files.py`.
 
 The PDF is written by hand (ISO 32000-1, section 7.5: header, objects, cross-reference table, trailer), because text on pages needs
 no library; the DOCX through python-docx. Both come out the same, byte for byte, on every run. Made for the examples and for tests only.
@@ -14,6 +14,8 @@ from pathlib import Path
 from docx import Document
 
 COMPANY = Path(__file__).parent / "company"
+SOURCES = Path(__file__).parent / "sources"
+"""Texts named `<collection>+<file name>.txt`."""
 _PAGE_LINES = 46
 _WRAP_CHARS = 88
 _FIXED_TIME = datetime(2025, 1, 1, tzinfo=UTC)
@@ -67,7 +69,7 @@ def _file(objects: Sequence[bytes]) -> bytes:
 
 
 def pdf_lines(source: str) -> list[tuple[int, str]]:
-    """Lines for `pdf_bytes` out of the small notation of the `.source.txt` files: `# ` and `## ` open headings, blank lines paragraphs."""
+    """Lines for `pdf_bytes` out of the small notation of the sources: `# ` and `## ` open headings, blank lines paragraphs."""
     lines: list[tuple[int, str]] = []
     for paragraph in source.strip().split("\n\n"):
         text = " ".join(paragraph.split())
@@ -124,10 +126,10 @@ def _with_fixed_times(content: bytes) -> bytes:
 
 
 def main() -> None:
-    """Write every file that has a source beside it."""
-    for source in sorted(COMPANY.rglob("*.source.txt")):
+    """Write every file that has a source."""
+    for source in sorted(SOURCES.glob("*+*.txt")):
         text = source.read_text(encoding="utf-8")
-        target = source.with_name(source.name.removesuffix(".source.txt"))
+        target = COMPANY.joinpath(*source.name.removesuffix(".txt").split("+"))
         title = text.strip().split("\n")[0].lstrip("# ")
         target.write_bytes(docx_bytes(text) if target.suffix == ".docx" else pdf_bytes(pdf_lines(text), title))
         sys.stdout.write(f"{target.relative_to(COMPANY)}\n")

@@ -1,0 +1,406 @@
+"""What every engine behind the `PassageIndex` port keeps to. One suite; an engine joins by adding itself to `ENGINES`."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.domain.access import Acl, AclMode, Action, ActionRule, Conditions, Nothing, ReadFilter, Scope, WholeTenant
+from app.domain.content import ChunkId, DocumentId
+from app.domain.identity import Principal, TenantId
+from app.domain.ports import PassageIndex
+from app.domain.search import AccessFacts, Candidates, ChunkVectors, GuardedText, IndexedChunk, IndexQuery, SearchLimits
+from app.errors import ConfigurationError, ConflictError
+from app.index.embedded import EmbeddedIndex
+
+T = TenantId("acme")
+ANN, BOB, STAFF, BOARD = (Principal(name) for name in ("user:i|ann", "user:i|bob", "group:acme|staff", "group:acme|board"))
+ANYWHERE = (ActionRule(Action.SEARCH, (Scope("*", "*"),), ()),)
+EVERYTHING = WholeTenant(T)
+DIM = 8
+ENGINES: dict[str, Callable[[Path], PassageIndex]] = {"embedded": lambda folder: EmbeddedIndex(folder / "index.db")}
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PassageIndex]:
+    opened = ENGINES[request.param](tmp_path)
+    yield opened
+    opened.close()  # type: ignore[attr-defined]
+
+
+def facts(document: str, **changes: object) -> AccessFacts:
+    plain = AccessFacts(T, DocumentId(document), "hr", "internal", 1, Acl(AclMode.INHERIT), 1, "en", datetime(2026, 3, 1, tzinfo=UTC))
+    return replace(plain, **changes)
+
+
+def person(*principals: Principal, clearance: int = 1, rules: tuple[ActionRule, ...] = ANYWHERE, tenant: TenantId = T) -> Conditions:
+    return Conditions(tenant, clearance, frozenset(principals), rules)
+
+
+def chunk(document: str, text: str, *, version: int = 1, ordinal: int = 0, guarded: tuple[GuardedText, ...] = ()) -> IndexedChunk:
+    return IndexedChunk(ChunkId(f"{document}.{version}.{ordinal}"), "", text, "", guarded)
+
+
+def unit(seed: int, n: int = 1) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(n, DIM)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def vectors(item: IndexedChunk, seed: int) -> ChunkVectors:
+    return ChunkVectors(item.chunk_id, unit(seed)[0], unit(seed + 100, 2), unit(seed + 200, 2))
+
+
+async def publish(engine: PassageIndex, given_facts: AccessFacts, *texts: str, version: int = 1, seed: int = 0) -> None:
+    document = given_facts.document_id
+    chunks = [chunk(document, text, version=version, ordinal=n) for n, text in enumerate(texts)]
+    await engine.put_version(given_facts, version, chunks)
+    await engine.put_vectors(document, version, [vectors(item, seed + n) for n, item in enumerate(chunks)], "model-a")
+    await engine.make_live(document, version)
+
+
+async def find(engine: PassageIndex, text: str, read_filter: ReadFilter, **changes: object) -> Candidates:
+    return await engine.search(replace(IndexQuery(text, None, {}), **changes), read_filter)
+
+
+def documents(found: Candidates) -> set[str]:
+    return {item.document_id for item in found.items}
+
+
+async def test_a_stored_version_is_found_only_after_it_was_made_live(engine: PassageIndex) -> None:
+    await engine.put_version(facts("a"), 1, [chunk("a", "parental leave lasts twelve weeks")])
+    assert documents(await find(engine, "parental leave", EVERYTHING)) == set()
+    await engine.make_live(DocumentId("a"), 1)
+    assert documents(await find(engine, "parental leave", EVERYTHING)) == {"a"}
+
+
+async def test_a_new_version_replaces_the_old_one_in_one_step(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "old rule about leave")
+    await engine.put_version(facts("a"), 2, [chunk("a", "new rule about leave", version=2)])
+    assert {item.version for item in (await find(engine, "leave", EVERYTHING)).items} == {1}
+    await engine.make_live(DocumentId("a"), 2)
+    assert {item.chunk_id for item in (await find(engine, "leave", EVERYTHING)).items} == {"a.2.0"}
+    assert (await find(engine, "old", EVERYTHING)).items == ()
+
+
+async def test_facts_of_a_waiting_version_do_not_open_the_live_one(engine: PassageIndex) -> None:
+    """A more open label for the next version must not publish the text that is still live under the stricter one."""
+    await publish(engine, facts("a", sensitivity=3, label="secret"), "merger plan")
+    await engine.put_version(facts("a", sensitivity=0, label="public", acl_version=2), 2, [chunk("a", "press release", version=2)])
+    assert documents(await find(engine, "merger", person(ANN, clearance=1))) == set()
+    await engine.make_live(DocumentId("a"), 2)
+    assert documents(await find(engine, "press", person(ANN, clearance=1))) == {"a"}
+
+
+async def test_facts_changed_while_a_version_waits_hold_when_it_goes_live(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "merger plan")
+    await engine.put_version(facts("a"), 2, [chunk("a", "merger plan", version=2)])
+    await engine.put_access(facts("a", acl=Acl(AclMode.INHERIT, deny=frozenset({ANN})), acl_version=2))
+    await engine.put_version(facts("a"), 2, [chunk("a", "merger plan", version=2)])
+    await engine.make_live(DocumentId("a"), 2)
+    assert documents(await find(engine, "merger", person(ANN))) == set()
+    assert documents(await find(engine, "merger", person(BOB))) == {"a"}
+
+
+async def test_every_step_may_be_repeated_without_harm(engine: PassageIndex) -> None:
+    for _ in range(2):
+        await publish(engine, facts("a"), "leave request", "travel request")
+    found = await find(engine, "request", EVERYTHING, vector=unit(1)[0])
+    assert {item.chunk_id for item in found.items} == {"a.1.0", "a.1.1"}
+    assert found.degraded == ()
+
+
+async def test_removal_is_effective_for_the_next_search(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "leave request")
+    assert documents(await find(engine, "leave", EVERYTHING, vector=unit(0)[0])) == {"a"}
+    await engine.remove(DocumentId("a"))
+    assert documents(await find(engine, "leave", EVERYTHING, vector=unit(0)[0])) == set()
+    await engine.remove(DocumentId("a"))
+
+
+async def test_a_document_added_after_a_removal_does_not_bring_the_removed_text_back(engine: PassageIndex) -> None:
+    """A row number given out twice would show the removed document's chunks under the new one's facts."""
+    await publish(engine, facts("a"), "dismissal of the treasurer")
+    assert documents(await find(engine, "dismissal", EVERYTHING)) == {"a"}
+    await engine.remove(DocumentId("a"))
+    await publish(engine, facts("b"), "canteen menu")
+    assert documents(await find(engine, "dismissal", EVERYTHING)) == set()
+    assert documents(await find(engine, "canteen", EVERYTHING)) == {"b"}
+
+
+async def test_a_revocation_is_effective_for_the_next_search_and_so_is_a_grant(engine: PassageIndex) -> None:
+    only_ann = Acl(AclMode.EXPLICIT, allow=frozenset({ANN}))
+    await publish(engine, facts("a", acl=only_ann), "leave request")
+    for number in range(2, 22, 2):
+        assert documents(await find(engine, "leave", person(ANN, STAFF))) == {"a"}
+        await engine.put_access(facts("a", acl=Acl(AclMode.EXPLICIT), acl_version=number))
+        assert documents(await find(engine, "leave", person(ANN, STAFF))) == set()
+        await engine.put_access(facts("a", acl=only_ann, acl_version=number + 1))
+
+
+async def test_facts_that_arrive_late_and_out_of_order_do_not_undo_newer_ones(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "leave request")
+    await engine.put_access(facts("a", acl=Acl(AclMode.INHERIT, deny=frozenset({ANN})), acl_version=5))
+    await engine.put_access(facts("a", acl_version=4))
+    assert documents(await find(engine, "leave", person(ANN))) == set()
+
+
+async def test_facts_of_an_unknown_document_are_ignored(engine: PassageIndex) -> None:
+    await engine.put_access(facts("nobody"))
+    assert (await find(engine, "leave", EVERYTHING)).items == ()
+
+
+async def test_nothing_gives_nothing(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "leave request")
+    found = await find(engine, "leave", Nothing(T), vector=unit(0)[0])
+    assert found == Candidates((), {}, ())
+    assert await engine.respell("leeve", Nothing(T), {}) == "leeve"
+
+
+async def test_a_filter_without_rules_or_principals_opens_nothing_explicit(engine: PassageIndex) -> None:
+    """An empty principal set once indexed a whole array: every explicit document would have been open to everyone."""
+    await publish(engine, facts("a", acl=Acl(AclMode.EXPLICIT, allow=frozenset({ANN}))), "leave request")
+    await publish(engine, facts("b"), "leave request")
+    assert documents(await find(engine, "leave", person())) == {"b"}
+    assert documents(await find(engine, "leave", person(Principal("user:i|unknown")))) == {"b"}
+    assert documents(await find(engine, "leave", person(ANN, rules=()))) == set()
+    assert documents(await find(engine, "leave", person(ANN, rules=(ActionRule(Action.SEARCH, (), ()),)))) == set()
+
+
+async def test_a_version_of_another_tenant_cannot_take_over_a_document(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "leave request")
+    with pytest.raises(ConflictError):
+        await engine.put_version(facts("a", tenant=TenantId("other")), 2, [chunk("a", "x", version=2)])
+    with pytest.raises(ConflictError):
+        await engine.put_access(facts("a", tenant=TenantId("other"), acl_version=9))
+    assert documents(await find(engine, "leave", WholeTenant(TenantId("other")))) == set()
+
+
+async def test_a_version_that_is_not_stored_cannot_be_made_live(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "leave request")
+    with pytest.raises(ConflictError):
+        await engine.make_live(DocumentId("a"), 7)
+    assert documents(await find(engine, "leave", EVERYTHING)) == {"a"}
+
+
+async def test_vectors_of_another_model_are_refused(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "leave request")
+    item = chunk("b", "travel")
+    await engine.put_version(facts("b"), 1, [item])
+    with pytest.raises(ConfigurationError):
+        await engine.put_vectors(DocumentId("b"), 1, [vectors(item, 1)], "model-b")
+    with pytest.raises(ConfigurationError):
+        await engine.search(IndexQuery("leave", np.ones(DIM + 1, np.float32), {}), EVERYTHING)
+
+
+async def test_pending_vectors_are_reported_and_the_words_still_find(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "leave request")
+    await engine.put_version(facts("b"), 1, [chunk("b", "leave calendar")])
+    await engine.make_live(DocumentId("b"), 1)
+    found = await find(engine, "leave", EVERYTHING, vector=unit(0)[0])
+    assert found.degraded == ("vectors",)
+    assert {item.document_id: item.cosine is None for item in found.items} == {"a": False, "b": True}
+
+
+async def test_pending_vectors_nobody_granted_are_not_reported(engine: PassageIndex) -> None:
+    """The flag would tell that hidden documents are being ingested."""
+    await publish(engine, facts("a"), "leave request")
+    await engine.put_version(facts("b", sensitivity=3), 1, [chunk("b", "leave calendar")])
+    await engine.make_live(DocumentId("b"), 1)
+    assert (await find(engine, "leave", person(ANN), vector=unit(0)[0])).degraded == ()
+
+
+async def test_cosines_are_those_of_the_vectors_given(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "leave", "travel", seed=5)
+    question = unit(77)[0]
+    found = {item.chunk_id: item for item in (await find(engine, "leave", EVERYTHING, vector=question)).items}
+    for n in range(2):
+        item = found[ChunkId(f"a.1.{n}")]
+        given_vectors = vectors(chunk("a", "", ordinal=n), 5 + n)
+        assert item.cosine == pytest.approx(float(given_vectors.chunk @ question), abs=1e-5)
+        assert item.sentence_cosines == pytest.approx((given_vectors.context @ question).tolist(), abs=0.02)
+        assert item.standalone_cosines == pytest.approx((given_vectors.standalone @ question).tolist(), abs=0.02)
+
+
+async def test_words_inside_personal_data_match_only_for_viewers_who_see_that_type_there(engine: PassageIndex) -> None:
+    names = (GuardedText("PERSON", "Ann Smith"), GuardedText("EMAIL_ADDRESS", "ann@acme.example"))
+    await engine.put_version(facts("a"), 1, [chunk("a", "was promoted in May", guarded=names)])
+    await engine.make_live(DocumentId("a"), 1)
+    sees_names = {("hr", "internal"): frozenset({"PERSON"})}
+    elsewhere = {("hr", "secret"): frozenset({"PERSON"}), ("it", "internal"): frozenset({"PERSON"})}
+    assert documents(await find(engine, "smith", EVERYTHING, visible={})) == set()
+    assert documents(await find(engine, "smith", EVERYTHING, visible=elsewhere)) == set()
+    assert documents(await find(engine, "smith", EVERYTHING, visible=sees_names)) == {"a"}
+    assert documents(await find(engine, "acme.example", EVERYTHING, visible=sees_names)) == set()
+    blind, seeing = [await find(engine, "promoted smith", EVERYTHING, visible=shown) for shown in ({}, sees_names)]
+    assert blind.items[0].lexical < seeing.items[0].lexical
+    assert blind.term_weights["smith"] > seeing.term_weights["smith"]
+
+
+async def test_a_hidden_name_is_neither_known_nor_offered_as_a_spelling(engine: PassageIndex) -> None:
+    for number in range(3):
+        item = chunk(f"d{number}", "was promoted in May", guarded=(GuardedText("PERSON", "Winterbottom"),))
+        await engine.put_version(facts(f"d{number}"), 1, [item])
+        await engine.make_live(DocumentId(f"d{number}"), 1)
+    assert await engine.respell("promotet winterbotom", EVERYTHING, {}) == "promoted winterbotom"
+    shown = {("hr", "internal"): frozenset({"PERSON"})}
+    assert await engine.respell("promotet winterbotom", EVERYTHING, shown) == "promoted winterbottom"
+
+
+async def test_spelling_offers_no_word_of_documents_the_asker_may_not_read(engine: PassageIndex) -> None:
+    for number in range(3):
+        await publish(engine, facts(f"open{number}"), "holiday calendar")
+        await publish(engine, facts(f"shut{number}", sensitivity=3), "operation moonlight")
+    assert await engine.respell("moonlihgt holidya", person(ANN, clearance=1), {}) == "moonlihgt holiday"
+    assert await engine.respell("moonlihgt holidya", person(ANN, clearance=3), {}) == "moonlight holiday"
+
+
+async def test_words_are_stemmed_in_the_language_of_their_document(engine: PassageIndex) -> None:
+    await publish(engine, facts("de", language="de"), "Die Erstattung von Reisekosten dauert vier Wochen")
+    await publish(engine, facts("fr", language="fr"), "Les demandes de congés sont approuvées par le responsable")
+    await publish(engine, facts("en"), "Reimbursements take four weeks")
+    assert documents(await find(engine, "Erstattungen", EVERYTHING)) == {"de"}
+    assert documents(await find(engine, "demande de congé", EVERYTHING)) == {"fr"}
+    assert documents(await find(engine, "reimbursement", EVERYTHING)) == {"en"}
+
+
+async def test_the_callers_own_limits_only_narrow(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "leave")
+    await publish(engine, facts("b", collection="it", label="public", language="de"), "leave")
+    await publish(engine, facts("c", sensitivity=3, updated_at=datetime(2026, 9, 1, tzinfo=UTC)), "leave")
+
+    async def limited(**limits: object) -> set[str]:
+        return documents(await find(engine, "leave", person(ANN), limits=SearchLimits(**limits)))
+
+    assert await limited() == {"a", "b"}
+    assert await limited(collections=("it", "none")) == {"b"}
+    assert await limited(labels=("internal",)) == {"a"}
+    assert await limited(languages=("de",)) == {"b"}
+    assert await limited(updated_after=datetime(2026, 6, 1, tzinfo=UTC)) == set()
+    assert await limited(collections=("none",)) == set()
+
+
+async def test_hostile_text_is_stored_and_found_like_any_other(engine: PassageIndex) -> None:
+    """NUL bytes, lone surrogates, one line of a megabyte, right-to-left marks and an empty text."""
+    texts = ["nul\x00byte leave", "lone \ud800 surrogate leave", "x" * 500_000 + " leave " + "y " * 250_000, "\u202eleave\u202c", "", "\n\t "]
+    await publish(engine, facts("a"), *texts)
+    found = await find(engine, "leave \x00 \udfff " + "z" * 100_000, EVERYTHING, vector=unit(0)[0])
+    assert len(found.items) == len(texts)
+    assert sum(item.lexical > 0 for item in found.items) == 4
+    assert await engine.respell("leeve \ud800 \x00", EVERYTHING, {}) == "leave \ud800 \x00"
+
+
+async def test_searches_and_writes_at_once_never_show_a_half_written_version(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), *["version one"] * 4)
+
+    async def write() -> None:
+        for number in range(2, 12):
+            await publish(engine, facts("a"), *[f"version {number}"] * 4, version=number)
+
+    writing = asyncio.create_task(write())
+    while not writing.done():
+        found = await find(engine, "version", EVERYTHING, vector=unit(0)[0])
+        assert len(found.items) == 4
+        assert len({item.version for item in found.items}) == 1
+        await asyncio.sleep(0)
+    await writing
+    assert {item.version for item in (await find(engine, "version", EVERYTHING)).items} == {11}
+
+
+PRINCIPALS = st.frozensets(st.sampled_from([ANN, BOB, STAFF, BOARD]), max_size=3)
+SCOPES = st.lists(st.builds(Scope, st.sampled_from(["*", "hr", "it"]), st.sampled_from(["*", "public", "secret"])), max_size=2).map(tuple)
+RULES = st.lists(st.builds(ActionRule, st.just(Action.SEARCH), SCOPES, SCOPES), min_size=1, max_size=2).map(tuple)
+FILTERS = st.builds(Conditions, st.sampled_from([T, TenantId("other")]), st.integers(0, 3), PRINCIPALS, RULES)
+FACTS = st.builds(
+    AccessFacts,
+    tenant=st.sampled_from([T, T, T, TenantId("other")]),
+    document_id=st.just(DocumentId("")),
+    collection=st.sampled_from(["hr", "it"]),
+    label=st.sampled_from(["public", "secret"]),
+    sensitivity=st.integers(0, 3),
+    acl=st.builds(Acl, st.sampled_from(AclMode), PRINCIPALS, PRINCIPALS),
+    acl_version=st.just(1),
+    language=st.sampled_from(["en", "de", ""]),
+    updated_at=st.just(datetime(2026, 1, 1, tzinfo=UTC)),
+)
+
+
+def is_granted(item: AccessFacts, asked: Conditions) -> bool:
+    """The rule of `Conditions`, written once more in the plainest way."""
+
+    def matches(scope: Scope) -> bool:
+        return scope.collection in ("*", item.collection) and scope.label in ("*", item.label)
+
+    within = all(any(map(matches, rule.allowed)) and not any(map(matches, rule.denied)) for rule in asked.rules)
+    named = item.acl.mode is AclMode.INHERIT or bool(item.acl.allow & asked.principals)
+    cleared = item.tenant == asked.tenant and item.sensitivity <= asked.clearance
+    return cleared and within and named and not item.acl.deny & asked.principals
+
+
+@pytest.mark.parametrize("name", sorted(ENGINES))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(everyone=st.lists(FACTS, min_size=1, max_size=8), asked=st.lists(FILTERS, min_size=1, max_size=6), later=st.lists(FACTS, max_size=4))
+def test_what_is_found_is_exactly_what_the_filter_grants(
+    name: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    everyone: list[AccessFacts],
+    asked: list[Conditions],
+    later: list[AccessFacts],
+) -> None:
+    async def run() -> None:
+        engine = ENGINES[name](tmp_path_factory.mktemp("engine"))
+        current = {f"d{n}": replace(item, document_id=DocumentId(f"d{n}")) for n, item in enumerate(everyone)}
+        for n, item in enumerate(current.values()):
+            await publish(engine, item, "leave request", seed=n)
+        await check(engine, current, asked)
+        for n, item in enumerate(later[: len(everyone)]):
+            key = f"d{n}"
+            current[key] = replace(item, document_id=DocumentId(key), tenant=current[key].tenant, acl_version=2)
+            await engine.put_access(current[key])
+        await check(engine, current, asked)
+        engine.close()  # type: ignore[attr-defined]
+
+    asyncio.run(run())
+
+
+async def check(engine: PassageIndex, current: dict[str, AccessFacts], asked: list[Conditions]) -> None:
+    for read_filter in asked:
+        expected = {key for key, item in current.items() if is_granted(item, read_filter)}
+        for text, vector in (("leave", None), ("", unit(3)[0]), ("leave", unit(3)[0])):
+            assert documents(await find(engine, text, read_filter, vector=vector)) == expected
+
+
+@pytest.mark.parametrize("name", sorted(ENGINES))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_twin_corpora_that_differ_in_forbidden_documents_give_the_same_bytes(
+    name: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """BM25 statistics, spelling, ties, counts and rounding are all ways by which hidden text could move what is shown."""
+    words = st.lists(st.sampled_from("leave travel budget laptop holiday moonlight approval weeks request vendor".split()), min_size=1, max_size=12)
+    visible = data.draw(st.lists(words, min_size=1, max_size=6))
+    hidden = data.draw(st.lists(st.tuples(st.integers(0, 6), words), min_size=1, max_size=8))
+    question = " ".join(data.draw(words)) + " moonlihgt aproval"
+
+    async def outcome(*, with_hidden: bool) -> tuple[object, str]:
+        engine = ENGINES[name](tmp_path_factory.mktemp("twin"))
+        for n, text in enumerate(visible):
+            for m, (place, secret) in enumerate(hidden):
+                if with_hidden and place == n:
+                    how = facts(f"s{m}", sensitivity=3) if m % 2 else facts(f"s{m}", acl=Acl(AclMode.EXPLICIT, frozenset({BOARD})))
+                    await publish(engine, replace(how, language="de" if m % 3 else "en"), " ".join(secret), seed=50 + m)
+                    await find(engine, "leave", person(ANN))
+            await publish(engine, facts(f"v{n}"), " ".join(text), seed=n % 3)
+        asker = person(ANN, clearance=1)
+        found = await engine.search(IndexQuery(question, unit(9)[0], {}, lexical_k=3, vector_k=3), asker)
+        spelled = await engine.respell(question, asker, {})
+        engine.close()  # type: ignore[attr-defined]
+        return found, spelled
+
+    alone, together = asyncio.run(outcome(with_hidden=False)), asyncio.run(outcome(with_hidden=True))
+    assert repr(alone) == repr(together)

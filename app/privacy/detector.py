@@ -26,6 +26,7 @@ from app.privacy.recognizers.dates import AGES, DATES, TITLES
 from app.privacy.recognizers.iban import IbanRecognizer
 from app.privacy.recognizers.identifiers import IDENTIFIERS
 from app.privacy.recognizers.names import PATTERNS, NameListRecognizer
+from app.privacy.recognizers.organizations import ORGANIZATIONS
 from app.privacy.recognizers.phone import PhoneRecognizer
 from app.privacy.recognizers.rules import RuleRecognizer
 from app.privacy.recognizers.secrets import SECRETS, find_key_blocks
@@ -33,7 +34,7 @@ from app.privacy.recognizers.structured import STRUCTURED
 from app.privacy.segments import Segment, split
 
 THRESHOLD = 0.35
-DIGESTED_SOURCES = ("detector.py", "language.py", "lexicon.py", "negatives.py", "ner.py", "propagation.py", "resolver.py", "segments.py", "recognizers/*.py")
+DIGESTED_SOURCES = ("casing.py", "detector.py", "language.py", "lexicon.py", "negatives.py", "ner.py", "propagation.py", "resolver.py", "segments.py", "recognizers/*.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,9 @@ class Detector:
                 RuleRecognizer("structured", STRUCTURED, route),
                 RuleRecognizer("identifiers", IDENTIFIERS, route),
                 RuleRecognizer("secrets", SECRETS, route),
-                RuleRecognizer("addresses", ADDRESSES, route),
+                RuleRecognizer("addresses", ADDRESSES, route, reads_caseless=True),
                 RuleRecognizer("dates", (*DATES, *AGES), route),
+                RuleRecognizer("organizations", ORGANIZATIONS, route),
                 RuleRecognizer("titles", TITLES, route),
                 RuleRecognizer("name_patterns", PATTERNS, route),
                 IbanRecognizer(route),

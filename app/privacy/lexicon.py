@@ -9,14 +9,17 @@ from functools import lru_cache
 from pathlib import Path
 
 RESOURCES = Path(__file__).parent / "resources"
-RESOURCE_FILES = ("names.txt.gz", "ordinary.txt.gz", "ambiguous.txt", "products.txt")
+RESOURCE_FILES = ("names.txt.gz", "ordinary.txt.gz", "ambiguous.txt", "doubtful.txt", "products.txt")
 
 PARTICLES = frozenset("van von de der den del della di da dos das la le el al bin ibn ten ter zu y e af av o' d' du des st st. mac mc ap abu ben bar".split())
 
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """`first` and `last` hold every listed name; `sure_first` and `sure_last` those that are not ordinary words besides."""
+    """`first` and `last` hold every listed name; `sure_first` and `sure_last` those that are not ordinary words besides.
+
+    Words in `doubtful.txt` ("foster", "page") are unsure as names, but where the model sees a name in one it is believed.
+    """
 
     first: frozenset[str]
     last: frozenset[str]
@@ -57,9 +60,8 @@ def load_lexicon() -> Lexicon:
             last.add(word)
     ordinary = frozenset((*_lines("ordinary.txt.gz"), *_lines("ambiguous.txt")))
     products = frozenset(_lines("products.txt"))
-    return Lexicon(
-        frozenset(first), frozenset(last), frozenset(first - ordinary - products), frozenset(last - ordinary - products), ordinary, products
-    )
+    unsure = ordinary | products | frozenset(_lines("doubtful.txt"))
+    return Lexicon(frozenset(first), frozenset(last), frozenset(first - unsure), frozenset(last - unsure), ordinary, products)
 
 
 def resource_bytes() -> bytes:

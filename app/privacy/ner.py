@@ -16,6 +16,7 @@ from presidio_analyzer import LocalRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
 
 from app.errors import ConfigurationError
+from app.privacy.casing import folded_lines
 from app.privacy.lexicon import Lexicon
 from app.privacy.recognizers.dates import is_absolute_date
 
@@ -26,15 +27,13 @@ EXCLUDED = ["tok2vec", "tagger", "parser", "attribute_ruler", "lemmatizer", "sen
 MODEL_FILES = ("config.cfg", "meta.json", "ner/cfg", "ner/model", "ner/moves", "tokenizer", "vocab/key2row", "vocab/lookups.bin", "vocab/strings.json", "vocab/vectors", "vocab/vectors.cfg")
 TYPES = {"PERSON": "PERSON", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCATION", "ORG": "ORGANIZATION", "NORP": "NRP", "DATE": "DATE_TIME"}
 SCORES = {"PERSON": 0.85, "LOCATION": 0.85, "ORGANIZATION": 0.6, "NRP": 0.85, "DATE_TIME": 0.6}
+INNER_CAPITAL = re.compile(r"(?!Mc|Mac|O['’]|D['’]|De[A-Z]|Di[A-Z]|Du[A-Z]|La[A-Z]|Le[A-Z]|Van|Fitz)[A-Za-z]{1,12}[a-z][A-Z][A-Za-z]*$|[A-Z]{2,5}$")
+"""Acronyms and product names ("TTSC", "FedRAMP", "HRLinks"): one such word is a name only if a list says so."""
 LETTERS = re.compile(r"[^\W\d_]+")
-LINE = re.compile(r"[^\n]+")
-CASED = re.compile(r"[^\W\d_][\w']*")
 ROLE = re.compile(
     r"(?:(?:Patient|Employee|Candidate|Manager|Contact|Client|Customer|Officer|Agent|Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Herr|Frau|Dear|Hi|Hello|From|To|Cc|Answer|Name|Regards|Thanks)\b[.:,]*[ \"]*)+(?=\w)"
 )
 """Words the model takes for part of a name that stand before it."""
-MAX_LINE_WORDS = 80
-UPPER_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ class NerEngine(NlpEngine):  # type: ignore[misc]
             return NerArtifacts(language, ())
         with self._lock, self._pipeline.memory_zone():
             found = [Entity(e.start_char, e.end_char, e.label_) for e in self._pipeline(text).ents]
-            for offset, folded in _folded_lines(text):
+            for offset, folded in folded_lines(text):
                 found.extend(Entity(offset + e.start_char, offset + e.end_char, e.label_, is_folded=True) for e in self._pipeline(folded).ents)
         return NerArtifacts(language, tuple(found))
 
@@ -110,22 +109,6 @@ class NerEngine(NlpEngine):  # type: ignore[misc]
     def get_supported_languages(self) -> list[str]:
         """The two routes."""
         return [ENGLISH, OTHER]
-
-
-def _folded_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines all in lower or all in upper case, as title case of the same length: the model needs capitals to see a name."""
-    for match in LINE.finditer(text):
-        line = match.group()
-        words = CASED.findall(line)
-        if not 1 < len(words) < MAX_LINE_WORDS:
-            continue
-        capitals = sum(word[0].isupper() and word != "I" for word in words[1:])
-        shouted = sum(word.isupper() and len(word) > 2 for word in words)  # noqa: PLR2004
-        if capitals and shouted < UPPER_SHARE * len(words):
-            continue
-        folded = CASED.sub(lambda word: word.group()[0].upper() + word.group()[1:].lower(), line)
-        if len(folded) == len(line):
-            yield match.start(), folded
 
 
 class NerRecognizer(LocalRecognizer):  # type: ignore[misc]
@@ -164,7 +147,9 @@ class NerRecognizer(LocalRecognizer):  # type: ignore[misc]
 
     def _is_person_after_all(self, value: str, words: list[str]) -> bool:
         """Two or three words, the first a sure first name and the last a surname: the model mistakes such people for companies."""
-        return len(words) in {2, 3} and value[0].isupper() and words[0] in self.lexicon.sure_first and words[-1] in self.lexicon.sure_last
+        if len(words) not in {2, 3} or not value[0].isupper() or words[-1] not in self.lexicon.sure_last:
+            return False
+        return words[0] in self.lexicon.first and words[0] not in self.lexicon.products
 
     def _passes(self, kind: str, value: str, words: list[str], text: str, start: int) -> bool:
         if kind == "DATE_TIME":
@@ -181,6 +166,8 @@ class NerRecognizer(LocalRecognizer):  # type: ignore[misc]
 
     def _passes_person(self, value: str, words: list[str], text: str, start: int) -> bool:
         if any(character.isdigit() for character in value) or value in {"s", "ain"} or value.islower() and not self.lexicon.is_name(words[0]) or all(word in self.lexicon.products for word in words):
+            return False
+        if len(words) == 1 and INNER_CAPITAL.match(value) and not self.lexicon.is_name(words[0]):
             return False
         if not all(self.lexicon.is_plain(word) for word in words):
             return True

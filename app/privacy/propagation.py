@@ -17,7 +17,7 @@ def propagate(text: str, spans: Sequence[Span], lexicon: Lexicon) -> Iterator[Sp
     Ordinary and technical words are not carried on: after "Rose Long", a long rose stays readable.
     """
     words = words_of(text)
-    people = [span for span in spans if span.entity_type == "PERSON" and span.score >= MIN_SCORE]
+    people = [span for span in spans if span.entity_type == "PERSON" and span.score >= MIN_SCORE and _is_sound(text[span.start : span.end], span, lexicon)]
     carried: set[str] = set()
     i = 0
     for person in people:
@@ -30,6 +30,11 @@ def propagate(text: str, spans: Sequence[Span], lexicon: Lexicon) -> Iterator[Sp
     for word in words:
         if word.lower in carried and (word.is_capital or lexicon.is_sure_name(word.lower)):
             yield Span(word.start, word.end, "PERSON", MIN_SCORE, PROPAGATED)
+
+
+def _is_sound(value: str, span: Span, lexicon: Lexicon) -> bool:
+    """Found by a pattern, of several words, or a listed name: a single unknown word the model took for a name is not carried on."""
+    return span.recognizer != "ner" or " " in value.strip() or lexicon.is_name(value.lower())
 
 
 def _is_telling(word: str, lexicon: Lexicon) -> bool:

@@ -11,7 +11,7 @@ from spacy.lang.en.stop_words import STOP_WORDS
 from app.privacy.lexicon import PARTICLES, Lexicon
 from app.privacy.recognizers.rules import Rule
 
-UPPER = "A-ZÀ-ÖØ-ÞŁŚŻŹĆŃČŠŽŘĚĎŤŇŐŰĞİŞĀĒĪŌŪȘȚĐΑ-ΩА-ЯЁЇІЄҐ"
+UPPER = "A-ZÀ-ÖØ-ÞŁŚŻŹĆŃČŠŽŘĚĎŤŇŐŰĞİŞĀĒĪŌŪȘȚĐŽŠΆΈ-ΏΑ-ΩА-ЯЁЇІЄҐ"
 CAPITALISED = rf"[{UPPER}][\w'’\-\u00ad\u200b-\u200d\u2060]{{0,40}}+"
 JOINT = r"(?:van|von|de|der|den|del|della|di|da|la|le|el|al|bin|ibn|ten|ter|zu|dos|das|du|y)"
 NAME = rf"{CAPITALISED}(?:[ \u00a0]{{1,2}}(?:{JOINT}[ ]){{0,2}}(?:{CAPITALISED}|[A-Z]\.)){{0,3}}"
@@ -41,6 +41,8 @@ PATTERNS: tuple[Rule, ...] = (
     Rule("PERSON", re.compile(rf"^[ \t>|*#\-]{{0,8}}{HEADERS}[*]{{0,2}}[ ]{{0,2}}[:|][*]{{0,2}}[ \t]{{0,4}}({NAME})(?=[ \t]{{0,4}}(?:<|$|\||,|;|\(|\[))", re.MULTILINE), 0.85, group=1),
     Rule("PERSON", re.compile(rf"\|[ ]{{0,4}}{HEADERS}[ ]{{0,4}}\|[ ]{{0,4}}({NAME})(?=[ ]{{0,4}}\|)"), 0.85, group=1, needs=("|",)),
     Rule("PERSON", re.compile(r"^[ \t>]{0,8}(?:name|full name|nom|nombre)[ ]{0,2}:[ ]{0,4}([^\W\d_][^\n\d:<>|]{2,40})$", re.MULTILINE | re.IGNORECASE), 0.8, group=1),
+    Rule("PERSON", re.compile(rf"(?:[Mm]aiden[ ]name|[Ss]urname|[Ll]ast[ ]name|[Ff]irst[ ]name|[Ff]ull[ ]name|[Nn]achname|Geburtsname|[Nn]om[ ]de[ ](?:famille|jeune[ ]fille))[ ](?:is|was|ist|lautet|est)[ ]([^\W\d_][\w'’\-]{{1,30}})"), 0.75, group=1, needs=("name", "nom de")),
+    Rule("PERSON", re.compile(rf"^({CAPITALISED}(?:[ ]{CAPITALISED})?):[ ](?=[A-Z\"“'])[^\n]{{4,300}}\n{CAPITALISED}(?:[ ]{CAPITALISED})?:[ ]", re.MULTILINE), 0.4, group=1, needs=(": ",)),
     Rule("PERSON", re.compile(rf"\b{INTRODUCTIONS}[ ]+({NAME})"), 0.55, group=1),
     Rule("PERSON", re.compile(rf"(?:{CLOSINGS})[,.!]?\s{{1,4}}(?:i\.[ ]?[AV]\.[ ])?({NAME})[ \t]*(?=\n|$)"), 0.8, group=1),
     Rule("PERSON", re.compile(rf"(?<![\w\-])({CAPITALISED}(?:[ \-](?:{CAPITALISED}|[A-Z]\.)){{1,3}})(?=[ ]{{0,3}}[<(\[]?(?:mailto:)?[\w.+\-]{{1,64}}+@)"), 0.7, group=1, needs=("@",)),
@@ -52,6 +54,8 @@ WORD = re.compile(r"[^\W\d_][\w'’\-\u00ad\u200b-\u200d\u2060]*+")
 INVISIBLE = dict.fromkeys([0xAD, 0x200B, 0x200C, 0x200D, 0x2060])
 NEAR = frozenset({" ", "  ", "\u00a0", ". ", ".", "\n", " \n", "- ", "\u202f"})
 MAX_GIVEN = 4
+ANNOUNCING = frozenset("i'm im am is its it's hi hello hey dear mr mrs ms miss dr thanks regards cheers by ask tell call named called mister".split())
+"""Words before a first name in lower case, as people write in a chat."""
 FUNCTION = STOP_WORDS | frozenset("der die das und von mit für ist les des une est los las con son may".split())
 """Words that are never a surname in running lower-case text, whatever a list says."""
 
@@ -101,7 +105,7 @@ class NameListRecognizer(LocalRecognizer):
         found = []
         i = 0
         while i < len(words):
-            hit = self._given_then_surname(text, words, i) or self._surname_then_given(text, words, i) or self._single(text, words, i)
+            hit = self._given_then_surname(text, words, i) or self._around_initial(text, words, i) or self._surname_then_given(text, words, i) or self._unlisted_then_surname(text, words, i) or self._single(text, words, i)
             if hit is None:
                 i += 1
                 continue
@@ -153,6 +157,25 @@ class NameListRecognizer(LocalRecognizer):
         """Any capitalised word that is neither ordinary nor technical: surnames are too many for a list."""
         return len(word.lower) > 1 and (word.lower in self.lexicon.last or not self.lexicon.is_plain(word.lower))
 
+    def _around_initial(self, text: str, words: list[Word], i: int) -> tuple[int, float] | None:
+        """ "Landerico B. Hidalgo": two capitalised words around an initial, neither an ordinary word, the last one listed or both unknown."""
+        if i + 2 >= len(words) or len(words[i + 1].lower) != 1 or not words[i + 1].is_capital:
+            return None
+        first, last = words[i], words[i + 2]
+        is_shaped = first.is_capital and last.is_capital and len(first.lower) > 1 and len(last.lower) > 1 and first.is_upper == last.is_upper
+        is_close = text[first.end : words[i + 1].start] == " " and text[words[i + 1].end : last.start] in {" ", ". "}
+        if not (is_shaped and is_close) or self.lexicon.is_plain(first.lower):
+            return None
+        return (i + 2, 0.75) if self._may_be_listed(last) or not self.lexicon.is_plain(last.lower) else None
+
+    def _unlisted_then_surname(self, text: str, words: list[Word], i: int) -> tuple[int, float] | None:
+        """A capitalised word nobody listed before a sure surname: weak, so that a place or company the model sees wins."""
+        if i + 1 >= len(words) or text[words[i].end : words[i + 1].start] != " ":
+            return None
+        first, last = words[i], words[i + 1]
+        is_shaped = first.is_capital and last.is_capital and not first.is_upper and not last.is_upper and len(first.lower) > 2  # noqa: PLR2004
+        return (i + 1, 0.55) if is_shaped and not self.lexicon.is_plain(first.lower) and self._is_surname(last) else None
+
     def _may_be_listed(self, word: Word) -> bool:
         return self._is_surname(word) or (word.lower in self.lexicon.last and word.lower not in FUNCTION)
 
@@ -174,7 +197,14 @@ class NameListRecognizer(LocalRecognizer):
         word = words[i]
         if len(word.lower) == 1 and word.is_capital and i + 1 < len(words):
             return self._initial_then_surname(text, words, i)
-        if not word.is_capital or word.is_upper or len(word.lower) <= 3 or not self._is_given(word):  # noqa: PLR2004
+        if len(word.lower) < 3:  # noqa: PLR2004
+            return None
+        if not self._is_given(word):
+            return (i, 0.4) if word.is_capital and not word.is_upper and len(word.lower) > 3 and self._is_surname(word) and not _opens_sentence(text, word) else None  # noqa: PLR2004
+        if not word.is_capital or word.is_upper:
+            is_announced = i > 0 and words[i - 1].lower in ANNOUNCING and text[words[i - 1].end : word.start] in {" ", ", ", ": "}
+            return (i, 0.5) if is_announced and not self.lexicon.is_plain(word.lower) else None
+        if len(word.lower) == 3 and word.lower.isascii():  # noqa: PLR2004
             return None
         before = i > 0 and words[i - 1].is_capital and text[words[i - 1].end : word.start] == " " and not _opens_sentence(text, words[i - 1])
         after = i + 1 < len(words) and words[i + 1].is_capital and text[word.end : words[i + 1].start] == " "

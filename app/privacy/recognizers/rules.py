@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from presidio_analyzer import LocalRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpArtifacts
 
+from app.privacy.casing import folded_text
+
 TRAILING = " \t\r\n\xa0\u202f,.;:-(["
 """Characters that never end a value: a rule that runs over them is cut back."""
 
@@ -62,10 +64,14 @@ def find(rules: Iterable[Rule], text: str) -> Iterator[tuple[Rule, int, int]]:
 
 
 class RuleRecognizer(LocalRecognizer):
-    """A table of rules as a Presidio recognizer for one language of the engine."""
+    """A table of rules as a Presidio recognizer for one language of the engine.
 
-    def __init__(self, name: str, rules: tuple[Rule, ...], language: str) -> None:
+    With `reads_caseless` the rules also run on a title-cased copy of lines that have no case of their own.
+    """
+
+    def __init__(self, name: str, rules: tuple[Rule, ...], language: str, *, reads_caseless: bool = False) -> None:
         self.rules = rules
+        self.reads_caseless = reads_caseless
         super().__init__(supported_entities=sorted({rule.entity_type for rule in rules}), name=name, supported_language=language)
 
     def load(self) -> None:
@@ -73,4 +79,7 @@ class RuleRecognizer(LocalRecognizer):
 
     def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None) -> list[RecognizerResult]:  # noqa: ARG002
         """Values found in `text`; overlaps are left to the resolver."""
-        return [RecognizerResult(rule.entity_type, start, end, rule.score) for rule, start, end in find(self.rules, text)]
+        found = list(find(self.rules, text))
+        if self.reads_caseless and (folded := folded_text(text)) is not None:
+            found += find(self.rules, folded)
+        return [RecognizerResult(rule.entity_type, start, end, rule.score) for rule, start, end in found]

@@ -6,11 +6,13 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 
 from app.answer.drafting import ExtractiveWriter, GenerativeWriter, Writer
+from app.answer.feedback import GiveFeedback
 from app.answer.history import ReadHistory
 from app.answer.question import AnswerQuestion
 from app.answer.retrieval import ANSWER_ACTIONS, Retrieval
@@ -25,7 +27,9 @@ from app.govern.activate import ActivatePolicyBundle
 from app.govern.collections import ManageCollections
 from app.govern.documents import ManageDocuments
 from app.govern.explain import ExplainAccess
+from app.govern.policies import ReadPolicy
 from app.govern.privacy import AnalyzeText
+from app.govern.sign_ins import RecordSignIn
 from app.govern.trail import ReadAuditTrail
 from app.identity.demo_issuer import DemoIssuer, IssuerAddress, Person
 from app.identity.keys import KeySource, RemoteKeys
@@ -76,11 +80,14 @@ class Services:
     search: SearchPassages
     answer: AnswerQuestion
     history: ReadHistory
+    feedback: GiveFeedback
     submit: SubmitDocument
     worker: Worker
     documents: ManageDocuments
     collections: ManageCollections
     explain: ExplainAccess
+    policies: ReadPolicy
+    sign_ins: RecordSignIn
     trail: ReadAuditTrail
     privacy: AnalyzeText
     activate: ActivatePolicyBundle
@@ -176,15 +183,17 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
     digest_key = load_or_create_key(settings.data / "digest.key")
     writer, needs = _writer(settings)
     activate = ActivatePolicyBundle(database, audit, redaction)
+    identity = _identity(settings, stack)
     return Services(
         settings=settings,
         tenant=tenant,
         database=database,
         audit=audit,
-        identity=_identity(settings, stack),
+        identity=identity,
         search=SearchPassages(retrieval, audit, embedder.calibration, digest_key),
         answer=AnswerQuestion(database, retrieval, writer, audit, embedder.calibration, digest_key, needs),
         history=ReadHistory(database, policy, redaction, audit),
+        feedback=GiveFeedback(database, audit),
         submit=SubmitDocument(database, policy, audit),
         worker=Worker(
             database,
@@ -194,7 +203,9 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
         ),
         documents=ManageDocuments(database, policy, redaction, index, audit),
         collections=ManageCollections(database, policy, audit),
-        explain=ExplainAccess(database, policy, audit),
+        explain=ExplainAccess(database, policy, audit, identity.claims),
+        policies=ReadPolicy(database, policy),
+        sign_ins=RecordSignIn(database, audit, identity.sessions),
         trail=ReadAuditTrail(database, policy, audit, signer),
         privacy=AnalyzeText(database, policy, redaction, audit, detector),
         activate=activate,
@@ -258,8 +269,6 @@ def demo_issuer(settings: Settings) -> DemoIssuer:
 async def _start_background(services: Services, stack: AsyncExitStack) -> None:
     tasks = [_every(services.settings.checkpoint_every_s, lambda: _sign(services)), _every(services.settings.policy_poll_s, services.policy_watch.look)]
     if _hold_worker_lock(services.settings.data, stack):
-        from datetime import UTC, datetime  # noqa: PLC0415
-
         async with services.database.write() as tx:
             await job_rows.release_leases(tx, datetime.now(UTC))
         tasks.append(services.worker.run_forever())

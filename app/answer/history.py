@@ -67,7 +67,7 @@ class ReadHistory:
             raise NotFoundError
         return await self._reopen(caller, rows)
 
-    async def list(self, caller: Caller, before: datetime | None, limit: int) -> list[Line]:
+    async def listed(self, caller: Caller, before: datetime | None, limit: int) -> list[Line]:
         """The caller's conversations, latest first. Their questions are the caller's own words."""
         owner = _owner(caller)
         async with self.database.read() as tx:

@@ -1,6 +1,6 @@
 """AnswerQuestion: find, record, write, check, record, release. Streams what was checked, as it is checked."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -72,7 +72,7 @@ class AnswerQuestion:
     digest_key: bytes
     needs: tuple[Action, ...] = ANSWER_ACTIONS
 
-    async def run(self, caller: Caller, question: Question) -> AsyncIterator[AnswerEvent]:
+    async def run(self, caller: Caller, question: Question) -> AsyncGenerator[AnswerEvent, None]:
         """`Started`, then `Spoken` sentences, then the whole `Answer`; a question without evidence gives the answer alone.
 
         Raises AccessDeniedError (recorded), AuditUnavailableError and UpstreamUnavailableError; nothing follows an error. A run

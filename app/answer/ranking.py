@@ -53,6 +53,17 @@ def fuse(candidates: Candidates, background: float) -> list[RankedChunk]:
     return sorted(ranked, key=lambda one: (-one.score, one.chunk_id))
 
 
+def merge(first: Sequence[RankedChunk], second: Sequence[RankedChunk]) -> list[RankedChunk]:
+    """One order out of two searches for the same need: the mean of both scores, 0 where a search did not find the chunk."""
+    merged = {one.chunk_id: one for one in second}
+    scores = {chunk_id: 0.5 * one.score for chunk_id, one in merged.items()}
+    for one in first:
+        scores[one.chunk_id] = scores.get(one.chunk_id, 0.0) + 0.5 * one.score
+        merged[one.chunk_id] = one
+    ranked = [RankedChunk(one.candidate, scores[chunk_id], one.document_score) for chunk_id, one in merged.items()]
+    return sorted(ranked, key=lambda one: (-one.score, one.chunk_id))
+
+
 def chunk_score(candidate: Candidate, background: float) -> float:
     """Score one chunk by itself. Without vectors only its words speak."""
     lexical = LEXICAL_WEIGHT * candidate.lexical

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from app.answer.ranking import RankedChunk, fuse
+from app.answer.ranking import RankedChunk, fuse, merge
 from app.domain.access import Action, Decision, Nothing, Outcome, ReadFilter
 from app.domain.content import ChunkId, StoredPassage
 from app.domain.identity import Subject
@@ -90,14 +90,20 @@ class Retrieval:
             return Evidence(decision, request.text, (), {}, (), 0, 0, redaction.digest)
         profiles = {one.name: one.redaction_profile for one in collections}
         visible = _visibility(snapshot, subject, redaction, profiles)
-        question, candidates = await self._search(request, read_filter, visible)
-        ranked = fuse(candidates, self.embedder.background)[:RECHECK]
-        return await self._recheck(request, question, ranked, candidates)
+        question, candidates = await self._search(request, request.text, read_filter, visible)
+        ranked = fuse(candidates, self.embedder.background)
+        if request.earlier_question:
+            # A follow-up often leaves out what it is about: search it with the question before it as well.
+            _, wider = await self._search(request, f"{request.earlier_question} {request.text}", read_filter, visible)
+            ranked = merge(ranked, fuse(wider, self.embedder.background))
+        return await self._recheck(request, question, ranked[:RECHECK], candidates)
 
-    async def _search(self, request: RetrievalRequest, read_filter: ReadFilter, visible: Visibility) -> tuple[str, Candidates]:
+    async def _search(
+        self, request: RetrievalRequest, text: str, read_filter: ReadFilter, visible: Visibility
+    ) -> tuple[str, Candidates]:
         with STAGE_SECONDS.labels("index").time():
-            question = await self.index.respell(request.text, read_filter, visible)
-            vector, degraded = await self._embed([request.text] if question == request.text else [request.text, question])
+            question = await self.index.respell(text, read_filter, visible)
+            vector, degraded = await self._embed([text] if question == text else [text, question])
             candidates = await self.index.search(IndexQuery(question, vector, visible, request.limits), read_filter)
         return question, replace(candidates, degraded=(*candidates.degraded, *degraded))
 

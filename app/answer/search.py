@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from app.answer.evidence import documents_on_record, hits_on_record, passages_of, weigh
 from app.answer.retrieval import SEARCH_ACTIONS, Evidence, Retrieval, RetrievalRequest
+from app.answer.storing import open_conversation
 from app.audit.digests import keyed_digest
 from app.audit.events import by_caller, decided
 from app.audit.log import AuditLog
@@ -14,6 +15,7 @@ from app.domain.identity import Caller
 from app.domain.search import Calibration, SearchLimits
 from app.errors import AccessDeniedError
 from app.observability import RETRIEVALS
+from app.storage.conversation_rows import Owner
 
 DENIED = "No document is open to you for this purpose."
 
@@ -25,6 +27,7 @@ class SearchRequest:
     query: str
     limits: SearchLimits
     top_k: int = 10
+    conversation_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,12 @@ class SearchPassages:
         Raises AccessDeniedError (recorded) when nothing at all is open to the caller, AuditUnavailableError when the record
         could not be committed: then no passage leaves.
         """
-        evidence = await self.retrieval.find(RetrievalRequest(caller.subject, request.query, request.limits, SEARCH_ACTIONS))
+        earlier = ""
+        if request.conversation_id is not None:
+            owner = Owner(caller.subject.tenant, caller.subject.subject_id)
+            _, earlier = await open_conversation(self.retrieval.database, owner, request.conversation_id)
+        wanted = RetrievalRequest(caller.subject, request.query, request.limits, SEARCH_ACTIONS, earlier)
+        evidence = await self.retrieval.find(wanted)
         fields = query_on_record(self.digest_key, caller, request.query, evidence)
         if evidence.decision.outcome is Outcome.DENY:
             RETRIEVALS.labels("denied").inc()

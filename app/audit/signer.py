@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -57,9 +58,9 @@ class CheckpointSigner:
                 file.write(note + "\n")
             return note
 
-    def _state(self) -> dict[str, dict[str, int | str]]:  # type: ignore[misc]
+    def _state(self) -> dict[str, dict[str, Any]]:
         try:
-            return json.loads((self._folder / "state.json").read_bytes())
+            return dict(json.loads((self._folder / "state.json").read_bytes()))
         except FileNotFoundError:
             return {}
         except ValueError as error:

@@ -151,8 +151,9 @@ def path_root(leaf: bytes, index: int, size: int, hashes: Sequence[bytes]) -> by
 def verify_receipt(receipt: dict[str, Any], trusted_key: str | None = None) -> dict[str, Any]:
     """The event that the receipt proves. Raises InvalidReceiptError saying what does not hold."""
     _need(isinstance(receipt, dict) and receipt.get("format") == "portcullis-receipt/1", "this is no Portcullis receipt")
-    proof, keys = receipt.get("proof"), receipt.get("keys")
-    _need(isinstance(proof, dict) and isinstance(receipt.get("index"), int), "`proof` or `index` is missing")
+    proof: dict[str, Any] = receipt["proof"] if isinstance(receipt.get("proof"), dict) else {}
+    keys = receipt.get("keys")
+    _need(proof and isinstance(receipt.get("index"), int), "`proof` or `index` is missing")
     _need(trusted_key or (isinstance(keys, list) and keys and isinstance(keys[0], str)), "`keys` is missing")
     origin, size, root = signed_checkpoint(receipt.get("checkpoint"), trusted_key or receipt["keys"][0])
     leaf = _base64(receipt.get("leaf"), "leaf")
@@ -172,8 +173,8 @@ def check_text(receipt: dict[str, Any], event: dict[str, Any], text: str) -> Non
     """Raise InvalidReceiptError unless `text` is what the event committed to."""
     salt = (receipt.get("opening") or {}).get("salt")
     committed = event.get("fields", {}).get("answer_commitment")
-    _need(salt and committed, "this receipt carries no commitment to an answer")
-    actual = hmac.new(bytes.fromhex(salt), text.encode(), hashlib.sha256).hexdigest()
+    _need(isinstance(salt, str) and isinstance(committed, str), "this receipt carries no commitment to an answer")
+    actual = hmac.new(bytes.fromhex(str(salt)), text.encode(), hashlib.sha256).hexdigest()
     _need(hmac.compare_digest(actual, committed), "the text is not the answer on record")
 
 

@@ -1,6 +1,6 @@
 """Evidence: the events that go into the log and what stands there afterwards. Metadata depth: digests and ids, never text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import NewType
 from app.domain.identity import TenantId
 
 EventId = NewType("EventId", str)
-JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+JsonValue = str | int | float | bool | None | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
 
 
 class EventType(StrEnum):

@@ -8,7 +8,7 @@ from typing import Any
 from app.audit.events import by_caller, decided
 from app.audit.log import AuditLog
 from app.domain.access import Acl, Action, Resource
-from app.domain.audit import EventType
+from app.domain.audit import EventType, JsonValue
 from app.domain.content import Collection
 from app.domain.identity import Caller, Subject
 from app.errors import ConflictError, InvalidInputError, NotFoundError
@@ -66,7 +66,7 @@ class ManageCollections:
             value = replace(before, **changes)
             _check_label(await self.policy.current(tx, value.tenant), value.default_label)
             await document_rows.put_collection(tx, value)
-            fields = {"collection": name, "change": "updated", "settings": sorted(changes)}
+            fields: dict[str, JsonValue] = {"collection": name, "change": "updated", "settings": sorted(changes)}
             await self.audit.record_in(tx, by_caller(caller, decided(EventType.COLLECTION_CHANGED, decision, (), fields)))
         return value
 

@@ -79,9 +79,10 @@ class ManageDocuments:
         source = render(document.source_uri, version.source_spans, shown).text
         return OpenedDocument(document, title, source, text, tuple(versions), decision.decision_id)
 
-    async def list(self, caller: Caller, collection: str, after: DocumentId | None, limit: int) -> list[DocumentLine]:
+    async def listed(self, caller: Caller, collection: str, after: DocumentId | None, limit: int) -> list[DocumentLine]:
         """Live documents the caller may read, by id; a page may be read from a longer stretch of the register."""
-        subject, lines = caller.subject, list[DocumentLine]()
+        subject = caller.subject
+        lines: list[DocumentLine] = []
         async with self.database.read() as tx:
             snapshot = await self.policy.current(tx, subject.tenant)
             profiles = {one.name: one.redaction_profile for one in await document_rows.list_collections(tx, subject.tenant)}

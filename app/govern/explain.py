@@ -6,24 +6,25 @@ from app.audit.events import by_caller, decided
 from app.audit.events import document as about
 from app.audit.log import AuditLog
 from app.domain.access import AclMode, Action, Outcome
-from app.domain.audit import EventType
+from app.domain.audit import EventType, JsonValue
 from app.domain.content import Document, DocumentId, DocumentState
-from app.domain.identity import Caller, Principal, Subject
+from app.domain.identity import Caller, Principal, Subject, SubjectId
 from app.errors import NotFoundError
+from app.identity.subjects import ClaimNames, subject_from_claims
 from app.policy.book import PolicyBook
 from app.policy.explanation import Explanation, explain
 from app.policy.snapshot import Snapshot, gateway_resource
-from app.storage import document_rows
-from app.storage.transaction import Database
+from app.storage import document_rows, people_rows
+from app.storage.transaction import Database, Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainRequest:
-    """`subject` is who is asked about; `None` is the caller."""
+    """`subject_id` is who is asked about; `None` is the caller. Somebody else is judged by the claims they were last seen with."""
 
     document_id: DocumentId
     action: Action
-    subject: Subject | None = None
+    subject_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class ExplainAccess:
     database: Database
     policy: PolicyBook
     audit: AuditLog
+    claims: ClaimNames
 
     async def run(self, caller: Caller, request: ExplainRequest) -> Explanation:
         """The explanation with every step for holders of `debug.explain`; others learn only that they may.
@@ -40,17 +42,17 @@ class ExplainAccess:
         Raises NotFoundError, the same for absent and forbidden, when a caller without the right may not read the document.
         Recorded before it leaves.
         """
-        subject = request.subject or caller.subject
         async with self.database.read() as tx:
             snapshot = await self.policy.current(tx, caller.subject.tenant)
+            subject = await self._subject(tx, caller, request)
             document = await document_rows.get_document(tx, caller.subject.tenant, request.document_id)
         right = snapshot.decide(caller.subject, Action.DEBUG_EXPLAIN, gateway_resource(caller.subject.tenant))
         may_debug = right.outcome is Outcome.ALLOW
-        is_about_self = subject.subject_id == caller.subject.subject_id
-        fields = {"action": request.action.value, "about": subject.subject_id, "is_full": may_debug}
+        is_about_self = subject is caller.subject
+        fields: dict[str, JsonValue] = {"action": request.action.value, "about": request.subject_id, "is_full": may_debug}
         refs = (about(request.document_id),)
         await self.audit.record(by_caller(caller, decided(EventType.ACCESS_EXPLAINED, right, refs, fields)))
-        if document is None or document.state is DocumentState.WITHDRAWN or not (may_debug or is_about_self):
+        if document is None or subject is None or document.state is DocumentState.WITHDRAWN or not (may_debug or is_about_self):
             raise NotFoundError
         full = explain(snapshot, subject, request.action, document.resource())
         if may_debug:
@@ -58,6 +60,12 @@ class ExplainAccess:
         if full.verdict is Outcome.DENY:
             raise NotFoundError
         return Explanation(full.verdict, (), full.filter_matches, full.referee_agrees)
+
+    async def _subject(self, tx: Transaction, caller: Caller, request: ExplainRequest) -> Subject | None:
+        if request.subject_id is None or request.subject_id == caller.subject.subject_id:
+            return caller.subject
+        claims = await people_rows.get_subject(tx, caller.subject.tenant, SubjectId(request.subject_id))
+        return None if claims is None else subject_from_claims(claims, caller.subject.tenant, self.claims)
 
     async def why(self, caller: Caller, document_id: DocumentId) -> tuple[str, ...]:
         """Plain reasons why the caller may read a document, for the person themselves. Empty when they may not."""

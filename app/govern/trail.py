@@ -119,7 +119,7 @@ class ReadAuditTrail:
         return entry
 
 
-def _filters(query: EventQuery) -> list[JsonValue]:
+def _filters(query: EventQuery) -> list[str]:
     named = {"actor": query.actor, "type": query.type, "outcome": query.outcome, "since": query.since, "until": query.until}
     return sorted([name for name, value in named.items() if value] + [reference.kind for reference in query.references])
 

@@ -171,7 +171,7 @@ class DemoIssuer:
     def _sign(self, claims: dict[str, Any], kind: str, lives_s: int = ACCESS_LIVES_S) -> str:
         now = int(time.time())
         times = {"iss": self.address.issuer, "iat": now, "nbf": now, "exp": now + lives_s, "jti": secrets.token_urlsafe(12)}
-        return jwt.encode({**claims, **times}, self._key_pem, algorithm="RS256", headers={"kid": self._kid, "typ": kind})
+        return str(jwt.encode({**claims, **times}, self._key_pem, algorithm="RS256", headers={"kid": self._kid, "typ": kind}))
 
 
 def _is_loopback(url: str) -> bool:

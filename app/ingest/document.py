@@ -9,7 +9,7 @@ from hashlib import sha256
 from app.audit.events import Happening, by_system
 from app.audit.events import document as about
 from app.audit.log import AuditLog
-from app.domain.audit import EventType
+from app.domain.audit import EventType, JsonValue
 from app.domain.content import Document, DocumentState, ParsedDocument
 from app.domain.ports import Embedder, PassageIndex
 from app.domain.search import ChunkVectors
@@ -77,7 +77,7 @@ class IngestDocument:
             if current.live_version != job.version:
                 await document_rows.update_document(tx, replace(document, acl_version=current.acl_version + 1))
                 await job_rows.enqueue(tx, embed_job(job.submitted_by, document, job.version))
-                fields = {
+                fields: dict[str, JsonValue] = {
                     "version": job.version,
                     "collection": document.collection,
                     "label": document.label,

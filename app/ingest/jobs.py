@@ -1,6 +1,6 @@
 """What is handed in, and the jobs made of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,15 +53,15 @@ def ingest_job(subject: Subject, document: Document, version: int, submission: S
         "language": submission.language,
         "valid_until": submission.valid_until.isoformat() if submission.valid_until else None,
     }
-    return _job(JobKind.INGEST, subject.subject_id, document, version, payload, submission.content)
+    return replace(_job(JobKind.INGEST, subject.subject_id, document, version), payload=payload, content=submission.content)
 
 
 def embed_job(submitted_by: str, document: Document, version: int) -> Job:
     """The job that adds vectors to a version that is already searchable by words."""
-    return _job(JobKind.EMBED, submitted_by, document, version, {}, None)
+    return _job(JobKind.EMBED, submitted_by, document, version)
 
 
-def _job(kind: JobKind, submitted_by: str, document: Document, version: int, payload: dict[str, Any] | None = None, content: bytes | None = None) -> Job:  # noqa: PLR0913
+def _job(kind: JobKind, submitted_by: str, document: Document, version: int) -> Job:
     return Job(
         job_id=f"job_{uuid7()}",
         tenant=document.tenant,
@@ -70,8 +70,8 @@ def _job(kind: JobKind, submitted_by: str, document: Document, version: int, pay
         submitted_by=submitted_by,
         document_id=document.document_id,
         version=version,
-        payload=payload,
-        content=content,
+        payload={},
+        content=None,
         done=0,
         total=1 if kind is JobKind.INGEST else 0,
         unit="documents" if kind is JobKind.INGEST else "chunks",

@@ -11,7 +11,7 @@ from app.audit.events import Happening, by_caller, decided
 from app.audit.events import document as about
 from app.audit.log import AuditLog
 from app.domain.access import Acl, Action, Decision, Outcome, Resource
-from app.domain.audit import EventType
+from app.domain.audit import EventType, JsonValue
 from app.domain.content import Collection, Document, DocumentId, DocumentState
 from app.domain.identity import Caller, Subject
 from app.errors import AccessDeniedError, InvalidInputError, NotFoundError
@@ -97,7 +97,7 @@ class SubmitDocument:
             await document_rows.update_document(tx, plan.before, version)
         job = ingest_job(caller.subject, document, version, submission)
         await job_rows.enqueue(tx, job)
-        fields = {
+        fields: dict[str, JsonValue] = {
             "collection": document.collection,
             "label": document.label,
             "version": version,

@@ -8,7 +8,7 @@ from app.audit.events import Happening, by_system
 from app.audit.events import document as about
 from app.audit.log import AuditLog
 from app.domain.access import Outcome
-from app.domain.audit import EventType
+from app.domain.audit import EventType, JsonValue
 from app.domain.content import DocumentState
 from app.errors import AuditUnavailableError, ConfigurationError, LimitExceededError, UnsupportedContentError, UpstreamUnavailableError
 from app.ingest.document import EmbedDocument, IngestDocument
@@ -49,10 +49,11 @@ class Worker:
         while await self.run_once():
             pass
 
-    async def run_once(self) -> bool:
+    async def run_once(self, *, only_ingest: bool = False) -> bool:
         """Run one job; returns whether there was one."""
+        kinds = (JobKind.INGEST,) if only_ingest else tuple(JobKind)
         async with self.database.write() as tx:
-            job = await job_rows.lease_next(tx, datetime.now(UTC))
+            job = await job_rows.lease_next(tx, kinds, datetime.now(UTC))
         if job is None:
             return False
         try:
@@ -84,7 +85,7 @@ class Worker:
 
     async def _quarantine(self, job: Job, reason: str) -> None:
         """Keep a refused document out of sight: a new one is quarantined, a known one keeps its live version."""
-        fields = {"version": job.version, "submitted_by": job.submitted_by}
+        fields: dict[str, JsonValue] = {"version": job.version, "submitted_by": job.submitted_by}
         rejected = Happening(EventType.INGEST_REJECTED, Outcome.DENY, "unsupported", "", (about(job.document_id),), fields)
         async with self.database.write() as tx:
             document = await document_rows.get_document(tx, job.tenant, job.document_id)

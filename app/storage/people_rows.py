@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 
 from app.domain.identity import SubjectId, TenantId
-from app.storage.tables import idempotency, login_attempt, web_session
+from app.storage.tables import idempotency, known_subject, login_attempt, web_session
 from app.storage.transaction import Transaction
 
 
@@ -74,6 +74,20 @@ async def get_session(tx: Transaction, session_digest: str, moment: datetime) ->
 async def end_session(tx: Transaction, session_digest: str) -> None:
     """Forget a session."""
     await tx.connection.execute(delete(web_session).where(web_session.c.session_digest == session_digest))
+
+
+async def put_subject(tx: Transaction, tenant: TenantId, subject_id: SubjectId, claims: dict[str, Any], moment: datetime) -> None:
+    """Keep the claims a subject was last seen with, so that decisions about them can be explained."""
+    same = (known_subject.c.tenant == tenant, known_subject.c.subject_id == subject_id)
+    changed = await tx.connection.execute(update(known_subject).where(*same).values(claims=claims, seen_at=moment))
+    if changed.rowcount == 0:
+        await tx.connection.execute(insert(known_subject).values(tenant=tenant, subject_id=subject_id, claims=claims, seen_at=moment))
+
+
+async def get_subject(tx: Transaction, tenant: TenantId, subject_id: SubjectId) -> dict[str, Any] | None:
+    """The claims a subject was last seen with, or `None`."""
+    statement = select(known_subject.c.claims).where(known_subject.c.tenant == tenant, known_subject.c.subject_id == subject_id)
+    return (await tx.connection.execute(statement)).scalar_one_or_none()
 
 
 async def put_login(tx: Transaction, row: LoginAttempt, stale_before: datetime) -> None:

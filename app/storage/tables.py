@@ -173,6 +173,14 @@ web_session = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
 )
+known_subject = Table(
+    "known_subject",
+    metadata,
+    Column("tenant", NAME, primary_key=True),
+    Column("subject_id", String(400), primary_key=True),
+    Column("claims", JSON, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+)
 login_attempt = Table(
     "login_attempt",
     metadata,

@@ -170,6 +170,13 @@ def upgrade() -> None:
     with op.batch_alter_table('job', schema=None) as batch_op:
         batch_op.create_index('ix_job_state_created', ['state', 'created_at'], unique=False)
 
+    op.create_table('known_subject',
+    sa.Column('tenant', sa.String(length=200), nullable=False),
+    sa.Column('subject_id', sa.String(length=400), nullable=False),
+    sa.Column('claims', sa.JSON(), nullable=False),
+    sa.Column('seen_at', UtcDateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('tenant', 'subject_id', name=op.f('pk_known_subject'))
+    )
     op.create_table('login_attempt',
     sa.Column('state_digest', sa.String(length=80), nullable=False),
     sa.Column('nonce', sa.String(length=100), nullable=False),
@@ -269,6 +276,7 @@ def downgrade() -> None:
     op.drop_table('tenant_state')
     op.drop_table('policy_bundle')
     op.drop_table('login_attempt')
+    op.drop_table('known_subject')
     with op.batch_alter_table('job', schema=None) as batch_op:
         batch_op.drop_index('ix_job_state_created')
 

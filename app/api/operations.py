@@ -1,0 +1,54 @@
+"""Routes for operators: process, readiness, metrics, and the pages that explain errors. No sign-in, no content."""
+
+import html
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from app.api.dependencies import services_of
+from app.api.problems import EVERY_TYPE
+from app.errors import NotFoundError
+from app.observability import REGISTRY
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/healthz")
+async def health() -> dict[str, str]:
+    """The process runs."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def ready(request: Request) -> Response:
+    """Each dependency by name: `ok`, or why not. 503 when one is not."""
+    report = await services_of(request).readiness()
+    is_ready = all(value == "ok" for value in report.values())
+    body: dict[str, Any] = {"status": "ok" if is_ready else "not_ready", "checks": report}
+    return Response(orjson.dumps(body), 200 if is_ready else 503, {"Cache-Control": "no-store"}, "application/json")
+
+
+@router.get("/metrics")
+async def metrics() -> Response:
+    """Metrics in Prometheus' text form: counts and durations, never names."""
+    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/problems/{name}", response_class=HTMLResponse)
+async def problem_page(name: str) -> HTMLResponse:
+    """What an error means and what to do."""
+    kind = next((one for one in EVERY_TYPE if one.name == name), None)
+    if kind is None:
+        raise NotFoundError
+    title, meaning, remedy = html.escape(kind.title), html.escape(kind.meaning), html.escape(kind.remedy)
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{title} · Portcullis</title><link rel="stylesheet" href="/static/tokens.css"><link rel="stylesheet" href="/static/components.css">'
+        f'</head><body><main class="main" id="main"><div class="page"><div class="reading stack"><h1>{title}</h1>'
+        f"<p>{meaning}</p><p>{remedy}</p><p>Status {kind.status}, code <code>{html.escape(kind.name)}</code>.</p>"
+        "</div></div></main></body></html>"
+    )
+    return HTMLResponse(page)

@@ -1,0 +1,196 @@
+"""Request and response bodies of asking. Names are those that callers rely on; fields may be added, meanings never change."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from app.domain.content import Answer, Citation, Passage, Receipt, SearchResult
+from app.domain.search import SearchLimits
+
+MAX_QUESTION_CHARS = 8_000
+MAX_TOP_K = 50
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
+QuestionText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUESTION_CHARS)]
+
+
+class Body(BaseModel):
+    """A request body: unknown fields are refused, so that a misspelled filter is never ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Filters(Body):
+    """Narrow a search further."""
+
+    labels: list[Name] = Field(default_factory=list, max_length=50)
+    languages: list[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]] = Field(default_factory=list, max_length=20)
+    updated_after: datetime | None = None
+
+
+class SearchBody(Body):
+    """A search for passages."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"query": "How much parental leave do I get?", "top_k": 5}]})
+
+    query: QuestionText
+    collections: list[Name] = Field(default_factory=list, max_length=100)
+    purpose: Name | None = None
+    top_k: int = Field(default=10, ge=1, le=MAX_TOP_K)
+    conversation_id: Annotated[str, StringConstraints(max_length=80)] | None = None
+    filters: Filters = Field(default_factory=Filters)
+
+
+class AnswerBody(Body):
+    """A question."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"question": "How much parental leave do I get?", "stream": False}]})
+
+    question: QuestionText
+    collections: list[Name] = Field(default_factory=list, max_length=100)
+    purpose: Name | None = None
+    conversation_id: Annotated[str, StringConstraints(max_length=80)] | None = None
+    model: Annotated[str, StringConstraints(max_length=200)] | None = None
+    top_k: int = Field(default=8, ge=1, le=MAX_TOP_K)
+    stream: bool = False
+    filters: Filters = Field(default_factory=Filters)
+
+
+class HiddenView(BaseModel):
+    """Where redaction replaced something, in code points of `text`, end exclusive."""
+
+    start: int
+    end: int
+    entity_type: str
+
+
+class PassageView(BaseModel):
+    """A passage as rendered for the caller."""
+
+    passage_id: str
+    document_id: str
+    version: int
+    collection: str
+    label: str
+    title: str
+    source_uri: str
+    heading_path: list[str]
+    text: str
+    hidden: list[HiddenView]
+    rank: int
+    confidence: float
+    language: str
+
+
+class ReceiptView(BaseModel):
+    """Where the record of this release stands."""
+
+    receipt_id: str
+    log: str
+    index: int
+    leaf_hash: str
+
+
+class SearchView(BaseModel):
+    """Passages, best first."""
+
+    passages: list[PassageView]
+    state: str
+    decision_id: str
+    policy_digest: str
+    receipt: ReceiptView
+    degraded: list[str]
+
+
+class CitationView(BaseModel):
+    """A quote, verbatim in its passage's text at `start:end`."""
+
+    n: int
+    passage_id: str
+    document_id: str
+    version: int
+    title: str
+    source_uri: str
+    quote: str
+    start: int
+    end: int
+
+
+class AnswerView(BaseModel):
+    """A checked answer."""
+
+    answer_id: str
+    conversation_id: str
+    question: str
+    state: str
+    answer: str
+    citations: list[CitationView]
+    passages: list[PassageView]
+    refusal: dict[str, str] | None
+    model: dict[str, str]
+    grounding: dict[str, Any]
+    usage: dict[str, int]
+    decision_id: str
+    policy_digest: str
+    receipt: ReceiptView
+    degraded: list[str]
+    created_at: datetime
+
+
+def limits_of(body: SearchBody | AnswerBody) -> SearchLimits:
+    """The caller's narrowing as the index takes it."""
+    return SearchLimits(tuple(body.collections), tuple(body.filters.labels), tuple(body.filters.languages), body.filters.updated_after)
+
+
+def passage_view(passage: Passage) -> PassageView:
+    """A passage for JSON."""
+    hidden = [HiddenView(start=one.start, end=one.end, entity_type=one.entity_type) for one in passage.hidden]
+    fields = {name: getattr(passage, name) for name in PassageView.model_fields if name not in {"hidden", "heading_path"}}
+    return PassageView(**fields, hidden=hidden, heading_path=list(passage.heading_path))
+
+
+def receipt_view(receipt: Receipt) -> ReceiptView:
+    """A receipt reference for JSON."""
+    return ReceiptView(receipt_id=receipt.receipt_id, log=receipt.log, index=receipt.index, leaf_hash=receipt.leaf_hash)
+
+
+def citation_view(citation: Citation) -> CitationView:
+    """A citation for JSON."""
+    return CitationView(**{name: getattr(citation, name) for name in CitationView.model_fields})
+
+
+def search_view(result: SearchResult) -> SearchView:
+    """A search result for JSON."""
+    return SearchView(
+        passages=[passage_view(one) for one in result.passages],
+        state=result.state.value,
+        decision_id=result.decision_id,
+        policy_digest=result.policy_digest,
+        receipt=receipt_view(result.receipt),
+        degraded=list(result.degraded),
+    )
+
+
+def answer_view(answer: Answer) -> AnswerView:
+    """An answer for JSON."""
+    refusal = None
+    if answer.refusal_code is not None:
+        refusal = {"code": answer.refusal_code, "message": answer.refusal_message or ""}
+    return AnswerView(
+        answer_id=answer.answer_id,
+        conversation_id=answer.conversation_id,
+        question=answer.question,
+        state=answer.state.value,
+        answer=answer.text,
+        citations=[citation_view(one) for one in answer.citations],
+        passages=[passage_view(one) for one in answer.passages],
+        refusal=refusal,
+        model={"name": answer.model.name, "kind": answer.model.kind},
+        grounding={"supported_share": answer.grounding.supported_share, "unsupported": list(answer.grounding.unsupported)},
+        usage={"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.completion_tokens},
+        decision_id=answer.decision_id,
+        policy_digest=answer.policy_digest,
+        receipt=receipt_view(answer.receipt),
+        degraded=list(answer.degraded),
+        created_at=answer.created_at,
+    )

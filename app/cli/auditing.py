@@ -1,0 +1,102 @@
+"""Commands of the log: `audit verify`, `audit proof`, `audit export`, `audit checkpoint`."""
+
+import base64
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from app.audit import envelope
+from app.audit.receipts import build_receipt
+from app.audit.verification import LogReport
+from app.cli.options import DataOption, JsonOption, run_with, say, settings_for
+from app.domain.audit import EventId
+from app.storage import audit_rows
+from app.wiring import Services
+
+app = typer.Typer(help="The log: verify, prove, export.", no_args_is_help=True)
+_PAGE = 2_000
+
+
+@app.command("verify")
+def verify(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Check the whole log: entries, blocks, references, checkpoints, the signer's memory. Exit 2 when something does not hold.
+
+    Example: portcullis audit verify
+    """
+
+    async def work(services: Services) -> LogReport:
+        return await services.trail.verify(services.tenant)
+
+    report = run_with(settings_for(data), work)
+    head = f"{report.entries} entries in {report.blocks} blocks, checkpoint over {report.checkpoint_size or 0}, root {report.root}"
+    text = "\n".join([*report.problems, f"{'Intact' if report.is_intact else 'NOT INTACT'}: {head}"])
+    say(as_json, {**asdict(report), "is_intact": report.is_intact}, text)
+    if not report.is_intact:
+        raise typer.Exit(2)
+
+
+@app.command("proof")
+def proof(
+    event_id: Annotated[str, typer.Argument(help="Event id (evt_…) or receipt id (rcp_evt_…).")],
+    out: Annotated[Path | None, typer.Option(help="Write the receipt to this file.")] = None,
+    data: DataOption = None,
+) -> None:
+    """Print a self-contained proof of one entry, for portcullis-verify. For operators of the installation.
+
+    Example: portcullis audit proof evt_… --out receipt.json && portcullis-verify receipt.json
+    """
+
+    async def work(services: Services) -> bytes:
+        async with services.database.read() as tx:
+            entry = await services.audit.find(tx, services.tenant, EventId(event_id.removeprefix("rcp_")))
+        found = await services.audit.prove(services.tenant, entry)
+        receipt = build_receipt(f"rcp_{entry.event_id}", entry, found, services.audit.verifier_key(services.tenant), None)
+        return orjson.dumps(receipt, option=orjson.OPT_INDENT_2)
+
+    content = run_with(settings_for(data), work)
+    if out:
+        out.write_bytes(content)
+    else:
+        typer.echo(content.decode())
+
+
+@app.command("checkpoint")
+def checkpoint(data: DataOption = None) -> None:
+    """Print the newest signed checkpoint.
+
+    Example: portcullis audit checkpoint
+    """
+
+    async def work(services: Services) -> str:
+        return await services.trail.checkpoint(services.tenant)
+
+    typer.echo(run_with(settings_for(data), work), nl=False)
+
+
+@app.command("export")
+def export(
+    out: Annotated[Path, typer.Argument(help="File to write: one JSON object a line, the leaf bytes included.")],
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Export every entry with its index and leaf bytes.
+
+    Example: portcullis audit export log.ndjson
+    """
+
+    async def work(services: Services) -> int:
+        log, count = f"portcullis/{services.tenant}", 0
+        with out.open("wb") as file:
+            async with services.database.read() as tx:
+                while entries := await audit_rows.entries_from(tx, log, count, _PAGE):
+                    for entry in entries:
+                        row = {"index": entry.index, "leaf": base64.b64encode(entry.leaf).decode(), "event": envelope.parse(entry.leaf)}
+                        file.write(orjson.dumps(row) + b"\n")
+                    count += len(entries)
+        return count
+
+    count = run_with(settings_for(data), work)
+    say(as_json, {"entries": count, "file": str(out)}, f"{count} entries written to {out}.")

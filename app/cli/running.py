@@ -1,0 +1,98 @@
+"""Commands that run: `demo`, `serve`, `worker`."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from app.cli.options import DEMO_FILE, DataOption, settings_for
+from app.cli.seeding import seed
+from app.cli.tour import tour
+from app.main import create_app
+from app.observability import configure_logging
+from app.settings import Settings, load_settings
+from app.wiring import open_services
+
+_DEMO_DATA = Path("data")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("demo")(demo)
+    app.command("serve")(serve)
+    app.command("worker")(worker)
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Run the tour in a fresh folder, check each step, and stop.")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on; loopback only.")] = 8080,
+    data: DataOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --once: print one JSON object.")] = False,
+) -> None:
+    """Open the sample company on this computer, with one-click sign-in.
+
+    Example: portcullis demo --port 8080
+    """
+    configure_logging("ERROR")
+    if once:
+        with _folder(data) as folder:
+            settings = load_settings(data=folder, demo=True, host="127.0.0.1", port=port)
+            failed = asyncio.run(tour(settings, as_json=as_json))
+        raise typer.Exit(1 if failed else 0)
+    settings = load_settings(data=data or _DEMO_DATA, demo=True, host="127.0.0.1", port=port)
+    asyncio.run(_seed(settings))
+    typer.echo(f"Portcullis is open at {settings.base_url}  (stop it with Ctrl+C)")
+    _serve(settings)
+
+
+async def _seed(settings: Settings) -> None:
+    async with open_services(settings) as services:
+        (settings.data / DEMO_FILE).write_text(json.dumps({"public_url": settings.base_url}), encoding="utf-8")
+        taken = await seed(services, is_embedding=False)
+    if taken:
+        typer.echo(f"The sample company is in: {taken} documents taken in.")
+
+
+def serve(data: DataOption = None) -> None:
+    """Serve API and pages with the settings of the environment.
+
+    Example: PORTCULLIS_OIDC_ISSUER=https://id.example.org portcullis serve
+    """
+    settings = settings_for(data)
+    _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
+    uvicorn.run(
+        create_app(settings), host=settings.host, port=settings.port, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10
+    )
+
+
+def worker(data: DataOption = None) -> None:
+    """Work on queued documents until stopped.
+
+    Example: portcullis worker --data data
+    """
+    settings = settings_for(data)
+
+    async def work() -> None:
+        async with open_services(settings) as services:
+            await services.worker.run_forever()
+
+    configure_logging(settings.log_level)
+    asyncio.run(work())
+
+
+@contextmanager
+def _folder(data: Path | None) -> Iterator[Path]:
+    if data is not None:
+        yield data
+        return
+    with tempfile.TemporaryDirectory(prefix="portcullis-demo-") as folder:
+        yield Path(folder)

@@ -1,0 +1,77 @@
+"""Puts the sample company into a fresh installation, through the same flows that anybody's documents take."""
+
+import asyncio
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.progress import Progress
+
+from app.cli.options import caller_as
+from app.domain.content import Collection, DocumentState
+from app.domain.identity import TenantId
+from app.ingest.jobs import Submission, acl_from_json
+from app.sample import SampleCollection, SampleDocument, read_company
+from app.storage import document_rows
+from app.wiring import Services
+
+SEEDER = "administrator"
+
+
+async def seed(services: Services, *, is_embedding: bool) -> int:
+    """Make the sample collections and take in every document that is not there yet; returns how many were taken in.
+
+    With `is_embedding` also waits for the vectors; otherwise they follow in the background.
+    """
+    company = read_company(services.settings.examples)
+    caller = await caller_as(services, SEEDER)
+    async with services.database.read() as tx:
+        known = {one.name for one in await document_rows.list_collections(tx, services.tenant)}
+    for one in company.collections:
+        if one.name not in known:
+            await services.collections.create(caller, _collection(services.tenant, one))
+    missing = [one for one in company.documents if not await _is_present(services, one)]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("Taking in the sample company", total=len(missing))
+        for one in missing:
+            await services.submit.run(caller, await _submission(one))
+            while await services.worker.run_once(only_ingest=not is_embedding):
+                pass
+            progress.advance(bar)
+    return len(missing)
+
+
+def _collection(tenant: TenantId, one: SampleCollection) -> Collection:
+    return Collection(
+        tenant=tenant,
+        name=one.name,
+        title=one.title,
+        steward=one.steward,
+        default_label=one.default_label,
+        languages=one.languages,
+        retention_days=one.retention_days,
+        redaction_profile=one.redaction_profile,
+        model_routing="default",
+        created_at=datetime.now(UTC),
+    )
+
+
+async def _is_present(services: Services, one: SampleDocument) -> bool:
+    async with services.database.read() as tx:
+        found = await document_rows.find_external(tx, services.tenant, one.collection, one.external_id)
+    return found is not None and found[0].state is not DocumentState.PENDING
+
+
+async def _submission(one: SampleDocument) -> Submission:
+    content = await asyncio.to_thread(one.path.read_bytes)
+    acl = None if one.acl is None else acl_from_json({"allow": [], "deny": [], **one.acl})
+    return Submission(
+        collection=one.collection,
+        content=content,
+        file_name=one.path.name,
+        label=one.label,
+        acl=acl,
+        source_uri=f"{one.collection}/{one.path.name}",
+        language=one.language,
+        external_id=one.external_id,
+    )
+

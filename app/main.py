@@ -1,0 +1,41 @@
+"""ASGI entry: settings, services, then API and pages mounted on one application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app import api, web
+from app.api.context import RequestContext
+from app.api.problems import install
+from app.observability import configure_logging
+from app.settings import Settings, load_settings
+from app.wiring import open_services
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The gateway as an ASGI application. Services open at start-up and close at shut-down."""
+    settings = settings or load_settings()
+
+    @asynccontextmanager
+    async def lifespan(application: FastAPI) -> AsyncIterator[None]:
+        configure_logging(settings.log_level)
+        async with open_services(settings, is_server=True) as services:
+            application.state.services = services
+            yield
+
+    application = FastAPI(
+        title="Portcullis",
+        version="0.1.0",
+        description="A governed knowledge gateway: cited answers from documents a person may read, each one on a tamper-evident record.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    application.add_middleware(RequestContext, max_body_bytes=settings.max_body_bytes, max_document_bytes=settings.max_document_bytes)
+    install(application)
+    for router in api.ROUTERS:
+        application.include_router(router)
+    web.mount(application)
+    return application

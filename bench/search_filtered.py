@@ -20,16 +20,16 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import lancedb  # noqa: E402 - numpy must see the thread limit first
-import numpy as np  # noqa: E402
-import pyarrow as pa  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
+import lancedb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from app.domain.access import Acl, AclMode, Action, ActionRule, Conditions, Scope  # noqa: E402
-from app.domain.content import ChunkId, DocumentId  # noqa: E402
-from app.domain.identity import Principal, TenantId  # noqa: E402
-from app.domain.search import AccessFacts, ChunkVectors, IndexedChunk, IndexQuery  # noqa: E402
-from app.index.embedded import EmbeddedIndex  # noqa: E402
+from app.domain.access import Acl, AclMode, Action, ActionRule, Conditions, Scope
+from app.domain.content import ChunkId, DocumentId
+from app.domain.identity import Principal, TenantId
+from app.domain.search import AccessFacts, ChunkVectors, IndexedChunk, IndexQuery
+from app.index.embedded import EmbeddedIndex
 
 DIM = 384
 PRINCIPALS = 5_000
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=200)
     arguments = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(arguments.chunks, arguments.queries))))  # noqa: T201 - the result
+    print(json.dumps(asyncio.run(measure(arguments.chunks, arguments.queries))))
 
 
 async def measure(n_chunks: int, n_queries: int) -> dict[str, object]:
@@ -172,7 +172,8 @@ async def against_lance(
             await table.query().nearest_to_text(text).where(f"bucket IN ({wanted})").limit(100).to_arrow()
             theirs.append((time.perf_counter() - started) * 1e3)
         mine, other = statistics.median(ours), statistics.median(theirs)
-        results.append({"visible_of_50": visible, "ours_p50_ms": round(mine, 2), "lancedb_p50_ms": round(other, 2), "ratio": round(other / mine, 2)})
+        row = {"visible_of_50": visible, "ours_p50_ms": round(mine, 2), "lancedb_p50_ms": round(other, 2)}
+        results.append({**row, "ratio": round(other / mine, 2)})
     return results
 
 

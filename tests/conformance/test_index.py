@@ -287,7 +287,8 @@ async def test_the_callers_own_limits_only_narrow(engine: PassageIndex) -> None:
 
 async def test_hostile_text_is_stored_and_found_like_any_other(engine: PassageIndex) -> None:
     """NUL bytes, lone surrogates, one line of a megabyte, right-to-left marks and an empty text."""
-    texts = ["nul\x00byte leave", "lone \ud800 surrogate leave", "x" * 500_000 + " leave " + "y " * 250_000, "\u202eleave\u202c", "", "\n\t "]
+    line = "x" * 500_000 + " leave " + "y " * 250_000
+    texts = ["nul\x00byte leave", "lone \ud800 surrogate leave", line, "\u202eleave\u202c", "", "\n\t "]
     await publish(engine, facts("a"), *texts)
     found = await find(engine, "leave \x00 \udfff " + "z" * 100_000, EVERYTHING, vector=unit(0)[0])
     assert len(found.items) == len(texts)
@@ -382,7 +383,8 @@ def test_twin_corpora_that_differ_in_forbidden_documents_give_the_same_bytes(
     name: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     """BM25 statistics, spelling, ties, counts and rounding are all ways by which hidden text could move what is shown."""
-    words = st.lists(st.sampled_from("leave travel budget laptop holiday moonlight approval weeks request vendor".split()), min_size=1, max_size=12)
+    known = st.sampled_from(["leave", "travel", "budget", "laptop", "holiday", "moonlight", "approval", "weeks", "request", "vendor"])
+    words = st.lists(known, min_size=1, max_size=12)
     visible = data.draw(st.lists(words, min_size=1, max_size=6))
     hidden = data.draw(st.lists(st.tuples(st.integers(0, 6), words), min_size=1, max_size=8))
     question = " ".join(data.draw(words)) + " moonlihgt aproval"

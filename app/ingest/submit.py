@@ -80,9 +80,10 @@ class SubmitDocument:
             known = await document_rows.find_external(tx, subject.tenant, collection.name, submission.external_id)
         before = known[0] if known else None
         document = _planned(collection, submission, snapshot, before)
-        decision = snapshot.decide(subject, Action.INGEST, document.resource())
+        # Adding is a right on a collection under a label: a document's own readers need not include who hands it in.
+        decision = snapshot.decide(subject, Action.INGEST, replace(document.resource(), acl=Acl.inherited()))
         if before is not None and decision.outcome is Outcome.ALLOW:
-            decision = snapshot.decide(subject, Action.INGEST, before.resource())
+            decision = snapshot.decide(subject, Action.INGEST, replace(before.resource(), acl=Acl.inherited()))
         rank = snapshot.bundle.rank(collection.default_label) or 0
         default = Resource(subject.tenant, collection.name, frozenset({collection.default_label}), rank, Acl.inherited())
         may_read = snapshot.decide(subject, Action.READ, default).outcome is Outcome.ALLOW

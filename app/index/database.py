@@ -3,6 +3,7 @@
 What is stored of a document is a bag of words and vectors, no running text. The file holds no truth: it can be deleted and rebuilt.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,10 +85,19 @@ def connect(path: Path, *, writes: bool) -> sqlite3.Connection:
     return connection
 
 
+def identity(path: Path) -> tuple[int, int]:
+    """Tell which file stands at `path`, by device and number. Raises UpstreamUnavailableError when none does."""
+    with translated_errors():
+        found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 def prepare(path: Path) -> None:
     """Create the file with its schema when it is not there. Raises ConfigurationError for a file of another schema."""
     with translated_errors():
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Words of every document stand in it, so it is made for its owner alone; the log beside it takes over the mode.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     connection = connect(path, writes=True)
     try:
         with translated_errors():

@@ -15,7 +15,7 @@ from app.domain.identity import TenantId
 from app.domain.search import AccessFacts, Candidates, ChunkVectors, IndexedChunk, IndexQuery, SearchLimits, Visibility
 from app.errors import UpstreamUnavailableError
 from app.index import spelling, writer
-from app.index.database import connect, prepare, translated_errors
+from app.index.database import connect, identity, prepare, translated_errors
 from app.index.evidence import gather_evidence
 from app.index.mirror import Mirror
 from app.index.snapshot import Snapshot
@@ -35,6 +35,7 @@ class EmbeddedIndex:
         self._closed = False
         self._dictionary = dictionary
         prepare(path)
+        self._path, self._identity = path, identity(path)
         self._mirror = Mirror()
         self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         for _ in range(_READERS):
@@ -100,6 +101,7 @@ class EmbeddedIndex:
 
     async def _write(self, change: Callable[[sqlite3.Connection], None]) -> None:
         def run() -> None:
+            self._require_same_file()
             with translated_errors():
                 change(self._writing)
 
@@ -107,11 +109,18 @@ class EmbeddedIndex:
 
     async def _read(self, look: Callable[[sqlite3.Connection, Snapshot], _Result]) -> _Result:
         def run() -> _Result:
+            self._require_same_file()
             with translated_errors(), self._reading() as connection:
                 snapshot = self._mirror.current(connection)
                 return look(connection, snapshot)
 
         return await self._submit(self._read_pool, run)
+
+    def _require_same_file(self) -> None:
+        """Refuse to serve a file that was removed or replaced: open handles would go on granting what it granted then."""
+        if identity(self._path) != self._identity:
+            message = "The search index was replaced on disk: restart to open the new one."
+            raise UpstreamUnavailableError(message)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -8,7 +8,7 @@ import threading
 import unicodedata
 from collections.abc import Sequence
 
-import Stemmer  # type: ignore[import-not-found,unused-ignore]
+import Stemmer
 
 from app.index.stop_words import STOP_WORDS
 

@@ -62,7 +62,7 @@ def _write_graph(source: Path, config: dict[str, object], staging: Path) -> None
     """Build the float graph, then quantize its matrices to int8 per channel; activations are quantized while it runs."""
     try:
         import onnx  # noqa: PLC0415 - the `setup` extra is absent from a server install
-        from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]  # noqa: PLC0415 - imports onnx
+        from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - imports onnx
         from safetensors.numpy import load_file  # noqa: PLC0415 - the `setup` extra
 
         from app.llm.bert_graph import BertShape, build_encoder  # noqa: PLC0415 - imports onnx at its top

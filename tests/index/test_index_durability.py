@@ -208,6 +208,26 @@ async def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> No
         EmbeddedIndex(tmp_path / "file" / "index.db")
 
 
+async def test_a_file_replaced_under_a_running_index_is_served_no_more(tmp_path: Path) -> None:
+    """Open handles would go on serving the permissions of the removed file for ever."""
+    path = tmp_path / "index.db"
+    index = EmbeddedIndex(path)
+    await index.check()
+    other = EmbeddedIndex(tmp_path / "other.db")
+    other.close()
+    (tmp_path / "other.db").replace(path)
+    with pytest.raises(UpstreamUnavailableError):
+        await index.check()
+    with pytest.raises(UpstreamUnavailableError):
+        await index.remove(DocumentId("a"))
+    index.close()
+
+
+def test_the_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    EmbeddedIndex(tmp_path / "index.db").close()
+    assert (tmp_path / "index.db").stat().st_mode & 0o077 == 0
+
+
 async def test_a_closed_index_refuses(tmp_path: Path) -> None:
     index = EmbeddedIndex(tmp_path / "index.db")
     await index.check()

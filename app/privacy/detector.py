@@ -5,6 +5,7 @@ No network: the recognizers are ours and the model is a local folder. Nothing an
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -31,9 +32,12 @@ from app.privacy.recognizers.phone import PhoneRecognizer
 from app.privacy.recognizers.rules import RuleRecognizer
 from app.privacy.recognizers.secrets import SECRETS, find_key_blocks
 from app.privacy.recognizers.structured import STRUCTURED
+from app.privacy.recognizers.tables import TableRecognizer
 from app.privacy.segments import Segment, split
 
 THRESHOLD = 0.35
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""Half a character, from a broken decoder: no model takes it, and one must not stop an ingest."""
 DIGESTED_SOURCES = ("casing.py", "detector.py", "language.py", "lexicon.py", "negatives.py", "ner.py", "propagation.py", "resolver.py", "segments.py", "recognizers/*.py")
 
 
@@ -81,6 +85,7 @@ class Detector:
                 RuleRecognizer("name_patterns", PATTERNS, route),
                 IbanRecognizer(route),
                 PhoneRecognizer(route),
+                TableRecognizer(route),
                 NameListRecognizer(self._lexicon, route),
             ]
         registry = RecognizerRegistry(recognizers=recognizers, supported_languages=[ENGLISH, OTHER])
@@ -93,8 +98,9 @@ class Detector:
         """Personal data in `text` (raw). `language` is a hint for text too short to tell; what the text says of itself wins."""
         spoken = languages.guess(text, language or ENGLISH)
         found = [Span(start, end, "SECRET", 0.99, "secrets") for start, end in find_key_blocks(text)]
-        for segment in split(text):
-            found.extend(self._analyze_segment(text[segment.start : segment.end], segment, spoken))
+        sound = SURROGATE.sub("\ufffd", text)
+        for segment in split(sound):
+            found.extend(self._analyze_segment(sound[segment.start : segment.end], segment, spoken))
         spans = resolver.resolve(text, found)
         carried = list(propagate(text, spans, self._lexicon))
         return Analysis(spoken, resolver.resolve(text, [*spans, *carried]) if carried else spans, self.digest)

@@ -29,6 +29,8 @@ TYPES = {"PERSON": "PERSON", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCAT
 SCORES = {"PERSON": 0.85, "LOCATION": 0.85, "ORGANIZATION": 0.6, "NRP": 0.85, "DATE_TIME": 0.6}
 INNER_CAPITAL = re.compile(r"(?!Mc|Mac|O['’]|D['’]|De[A-Z]|Di[A-Z]|Du[A-Z]|La[A-Z]|Le[A-Z]|Van|Fitz)[A-Za-z]{1,12}[a-z][A-Z][A-Za-z]*$|[A-Z]{2,5}$")
 """Acronyms and product names ("TTSC", "FedRAMP", "HRLinks"): one such word is a name only if a list says so."""
+UNREADABLE = re.compile(r"\S{100,}+|[\W\d_]{24,}+")
+NOT_BREAK = re.compile(r"[^\n]")
 LETTERS = re.compile(r"[^\W\d_]+")
 ROLE = re.compile(
     r"(?:(?:Patient|Employee|Candidate|Manager|Contact|Client|Customer|Officer|Agent|Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Herr|Frau|Dear|Hi|Hello|From|To|Cc|Answer|Name|Regards|Thanks)\b[.:,]*[ \"]*)+(?=\w)"
@@ -83,9 +85,10 @@ class NerEngine(NlpEngine):  # type: ignore[misc]
         """Entities of `text` on the English route, none on the other."""
         if language != ENGLISH or not text.strip():
             return NerArtifacts(language, ())
+        readable = _blank_unreadable(text)
         with self._lock, self._pipeline.memory_zone():
-            found = [Entity(e.start_char, e.end_char, e.label_) for e in self._pipeline(text).ents]
-            for offset, folded in folded_lines(text):
+            found = [Entity(e.start_char, e.end_char, e.label_) for e in self._pipeline(readable).ents]
+            for offset, folded in folded_lines(readable):
                 found.extend(Entity(offset + e.start_char, offset + e.end_char, e.label_, is_folded=True) for e in self._pipeline(folded).ents)
         return NerArtifacts(language, tuple(found))
 
@@ -109,6 +112,14 @@ class NerEngine(NlpEngine):  # type: ignore[misc]
     def get_supported_languages(self) -> list[str]:
         """The two routes."""
         return [ENGLISH, OTHER]
+
+
+def _blank_unreadable(text: str) -> str:
+    """`text`, of the same length, without what holds no prose: long unbroken strings and long runs without a letter.
+
+    spaCy's tokenizer peels such strings character by character, in time that grows with the square of their length.
+    """
+    return UNREADABLE.sub(lambda match: NOT_BREAK.sub(" ", match.group()), text)
 
 
 class NerRecognizer(LocalRecognizer):  # type: ignore[misc]
@@ -156,13 +167,13 @@ class NerRecognizer(LocalRecognizer):  # type: ignore[misc]
             return is_absolute_date(value)
         if kind == "NRP":
             return not any(character.isdigit() for character in value)
-        if re.search(r"[_=<>{}@#\\]|\d[A-Za-z]|[A-Za-z]\d|://", value):
+        if re.search(r"[_=<>{}@#\\\[\]();|]|\d[A-Za-z]|[A-Za-z]\d|://", value):
             return False
         if kind == "PERSON":
             return self._passes_person(value, words, text, start)
         if kind == "LOCATION":
             return not all(word in self.lexicon.products for word in words) and sum(map(len, words)) > 1
-        return not all(self.lexicon.is_plain(word) for word in words)
+        return not all(self.lexicon.is_plain(word) for word in words) and not value[-1].isdigit()
 
     def _passes_person(self, value: str, words: list[str], text: str, start: int) -> bool:
         if any(character.isdigit() for character in value) or value in {"s", "ain"} or value.islower() and not self.lexicon.is_name(words[0]) or all(word in self.lexicon.products for word in words):

@@ -55,10 +55,6 @@ LABELLED = (
     ),
     Rule("ID_NUMBER", re.compile(r"(?<!\w)(?:KD|KdNr|EMP|MA|CUST|PAT|STU)[\-.#]\d{3,9}(?:-\d{2,6}){0,2}(?!\w)"), 0.7),
 )
-BELOW_HEADER = re.compile(
-    rf"^[^\n]{{0,200}}?(?:{WHO}[ \-]?{KIND}|{LABELS})[^\n]{{0,200}}\n(?:[ |:+\-]{{3,200}}\n)?",
-    re.IGNORECASE | re.MULTILINE,
-)
 SHAPES = (
     Rule("ID_NUMBER", re.compile(r"(?<![\w\-])\d{3}-\d{2}-\d{4}(?![\w\-])"), 0.8, is_valid=checksums.is_us_ssn),
     Rule("ID_NUMBER", re.compile(r"(?<![\w\-])\d{3}[ .]\d{2}[ .]\d{4}(?![\w\-])"), 0.55, is_valid=checksums.is_us_ssn),

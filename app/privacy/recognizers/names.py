@@ -54,6 +54,12 @@ WORD = re.compile(r"[^\W\d_][\w'’\-\u00ad\u200b-\u200d\u2060]*+")
 INVISIBLE = dict.fromkeys([0xAD, 0x200B, 0x200C, 0x200D, 0x2060])
 NEAR = frozenset({" ", "  ", "\u00a0", ". ", ".", "\n", " \n", "- ", "\u202f"})
 MAX_GIVEN = 4
+THINGS = frozenset(
+    "street road avenue lane park plaza station airport hospital university school church hotel county city river lake island islands valley bridge tower building center centre square "
+    "court hall house college team group bank project phase day award prize act law test way hill field fields garden gardens market office room company club line lines mall bay beach "
+    "coast creek forest mountain view village town state states ring gate gates place point power light star stars".split()
+)
+"""What the second of two capitalised listed words means when the first is an ordinary word too: "Baker Street", "Grace Hall"."""
 ANNOUNCING = frozenset("i'm im am is its it's hi hello hey dear mr mrs ms miss dr thanks regards cheers by ask tell call named called mister".split())
 """Words before a first name in lower case, as people write in a chat."""
 FUNCTION = STOP_WORDS | frozenset("der die das und von mit für ist les des une est los las con son may".split())
@@ -148,7 +154,7 @@ class NameListRecognizer(LocalRecognizer):
         if is_sure and both_capital and self._may_be_surname(last):
             return 0.7 if last.lower in self.lexicon.last else 0.65
         if first.is_capital or last.is_capital and not last.is_upper:
-            is_both_listed = both_capital and last.lower in self.lexicon.last and first.lower not in FUNCTION and last.lower not in FUNCTION
+            is_both_listed = both_capital and last.lower in self.lexicon.last and not {first.lower, last.lower} & FUNCTION and last.lower not in THINGS
             return 0.5 if is_both_listed and not {first.lower, last.lower} & self.lexicon.products else 0.0
         is_listed = is_surname or (is_sure and last.lower in self.lexicon.last and last.lower not in FUNCTION)
         return 0.6 if is_listed and first.lower not in FUNCTION else 0.0

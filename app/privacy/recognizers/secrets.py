@@ -71,6 +71,7 @@ NAMED = (
         re.compile(rf"\b{WORDS}[ ]{{1,3}}(?:is|was|ist|lautet|est|es|are|:|=)[ ]{{1,3}}(?:now[ ]|still[ ]|set[ ]to[ ])?['\"“„]?((?!{PROSE}\b(?![\-_!@#$%^&*\d]))[^\s'\"“”,;<>]{{4,200}}+)", re.IGNORECASE),
         0.85,
         group=1,
+        is_valid=_is_assigned,
     ),
     Rule(
         "SECRET",

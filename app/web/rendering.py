@@ -1,0 +1,172 @@
+"""Turns rendered domain values into the pieces that templates print: text, hidden spans, quotes, citation marks. No HTML here.
+
+Templates print pieces through autoescaping and never a string of markup, so no document and no model can put tags on a page.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from app.domain.content import Citation, Passage
+from app.domain.privacy import HiddenSpan
+
+_MARK = re.compile(r"\[(\d{1,3})\]|\[([A-Z][A-Z_]{1,40}) hidden\]|\*\*([^*\n]{1,400})\*\*")
+_BULLET = re.compile(r"^\s*(?:[-*]|\d{1,2}[.)])\s+(.*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """What the frame of a page shows of the person signed in. `reads` is false for those whose role has no content."""
+
+    display_name: str
+    company: str
+    clearance_label: str
+    reads: bool
+    is_officer: bool
+    theme: str = ""
+    csrf_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of text. `hidden` names the kind of a hidden span (its text is not kept); `quote` is a citation number, 0 for none.
+
+    `anchor` is set on the first piece of a quote only, so that an address on the page stays unique.
+    """
+
+    text: str
+    hidden: str = ""
+    quote: int = 0
+    anchor: str = ""
+    cite: int = 0
+    strong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextBlock:
+    """A paragraph, or a list of items."""
+
+    is_list: bool
+    lines: tuple[tuple[Piece, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenKind:
+    """How often one kind of personal data is hidden in the passages shown, and in which of them (counted from 1)."""
+
+    entity_type: str
+    count: int
+    passages: tuple[int, ...]
+
+
+def passage_lines(text: str, hidden: Sequence[HiddenSpan], citations: Sequence[Citation] = ()) -> list[list[Piece]]:
+    """Rendered text by line. Hidden spans come as their kind alone, quotes with their number; offsets are those of `text`."""
+    spans = sorted((one for one in hidden if 0 <= one.start < one.end <= len(text)), key=lambda one: one.start)
+    quotes = sorted((one for one in citations if 0 <= one.start < one.end <= len(text)), key=lambda one: one.start)
+    borders = {0, len(text)} | {n for one in (*spans, *quotes) for n in (one.start, one.end)}
+    anchored: set[int] = set()
+    lines: list[list[Piece]] = [[]]
+    for start, end in pairwise(sorted(borders)):
+        span = next((one for one in spans if one.start <= start < one.end), None)
+        number = next((one.n for one in quotes if one.start <= start < one.end), 0)
+        if span is not None and start != span.start:
+            continue
+        anchor = f"quote-{number}" if number and number not in anchored else ""
+        anchored.add(number)
+        if span is not None:
+            lines[-1].append(Piece("", span.entity_type, number, anchor))
+            continue
+        for n, part in enumerate(text[start:end].split("\n")):
+            if n:
+                lines.append([])
+            if part:
+                lines[-1].append(Piece(part, quote=number, anchor=anchor))
+                anchor = ""
+    return [line for line in lines if line]
+
+
+def answer_blocks(text: str, numbers: Iterable[int] = ()) -> list[TextBlock]:
+    """An answer's text as paragraphs and lists. `[n]` becomes a mark only when `n` is one of `numbers`; `**…**` is strong."""
+    known = frozenset(numbers)
+    blocks: list[TextBlock] = []
+    for raw in text.split("\n"):
+        line = raw.strip()
+        if not line:
+            continue
+        bullet = _BULLET.match(line)
+        pieces = tuple(_inline(bullet[1] if bullet else line, known))
+        if bullet and blocks and blocks[-1].is_list:
+            blocks[-1] = TextBlock(is_list=True, lines=(*blocks[-1].lines, pieces))
+        else:
+            blocks.append(TextBlock(is_list=bool(bullet), lines=(pieces,)))
+    return blocks
+
+
+def _inline(line: str, known: frozenset[int]) -> Iterator[Piece]:
+    at = 0
+    for match in _MARK.finditer(line):
+        if match[1] and int(match[1]) not in known:
+            continue
+        if match.start() > at:
+            yield Piece(line[at : match.start()])
+        at = match.end()
+        if match[1]:
+            yield Piece("", cite=int(match[1]))
+        elif match[2]:
+            yield Piece("", hidden=match[2])
+        else:
+            yield Piece(match[3], strong=True)
+    if at < len(line):
+        yield Piece(line[at:])
+
+
+def citations_of(passage: Passage, citations: Sequence[Citation]) -> list[Citation]:
+    """Those citations that stand in `passage`."""
+    return [one for one in citations if one.passage_id == passage.passage_id]
+
+
+def hidden_kinds(passages: Sequence[Passage]) -> list[HiddenKind]:
+    """What is hidden in the passages this viewer sees, by kind. Nothing is counted that they do not see hidden themselves."""
+    counts = Counter(span.entity_type for passage in passages for span in passage.hidden)
+    return [
+        HiddenKind(kind, count, tuple(n for n, one in enumerate(passages, 1) if any(span.entity_type == kind for span in one.hidden)))
+        for kind, count in sorted(counts.items())
+    ]
+
+
+def kind_name(entity_type: str) -> str:
+    """`PHONE_NUMBER` as people read it."""
+    return entity_type.replace("_", " ")
+
+
+def utc_text(moment: datetime) -> str:
+    """`20 Nov 2026, 10:52:07 UTC`."""
+    return f"{moment.astimezone(UTC):%-d %b %Y, %H:%M:%S} UTC"
+
+
+def iso_text(moment: datetime) -> str:
+    """RFC 3339 with `Z`."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def short_digest(digest: str) -> str:
+    """A digest cut in the middle; the page offers the whole one for copying."""
+    name, _, value = digest.rpartition(":")
+    cut = value if len(value) <= 12 else f"{value[:8]} … {value[-4:]}"  # noqa: PLR2004 - eight and four and the gap
+    return f"{name}:{cut}" if name else cut
+
+
+FILTERS = {
+    "passage_lines": passage_lines,
+    "answer_blocks": answer_blocks,
+    "citations_of": citations_of,
+    "hidden_kinds": hidden_kinds,
+    "kind_name": kind_name,
+    "utc": utc_text,
+    "iso": iso_text,
+    "short": short_digest,
+}
+"""Names under which templates call these functions."""

@@ -1,0 +1,353 @@
+"""Every page renders from plain domain values, holds to the strict content policy and shows nothing it must not."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lxml import html
+
+from app.domain.access import Acl, AclMode, DecisionId
+from app.domain.content import (
+    Answer,
+    AnswerState,
+    ChunkId,
+    Citation,
+    Document,
+    DocumentId,
+    DocumentState,
+    Grounding,
+    ModelUse,
+    Passage,
+    Receipt,
+)
+from app.domain.identity import TenantId
+from app.domain.privacy import HiddenSpan, Rendering
+from app.web.rendering import Viewer, answer_blocks, hidden_kinds, passage_lines, short_digest
+from app.web.templating import FOLDER, STATIC, fragment
+
+NOW = datetime(2026, 11, 20, 10, 52, 7, tzinfo=UTC)
+VIEWER = Viewer("engineer", "Sample Company", "confidential", reads=True, is_officer=True, csrf_token="t0k")
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+TEXT = "Leave is sixteen weeks.\nAsk [PERSON hidden], it is confirmed in five days."
+HIDDEN = HiddenSpan(TEXT.index("["), TEXT.index("]") + 1, "PERSON")
+PASSAGE = Passage(
+    ChunkId("d1.2.0"), DocumentId("d1"), 2, "hr", "internal", "Parental leave", "hr/x.md", ("2 Entitlement",), TEXT, (HIDDEN,), 1, 0.9, "en"
+)
+RECEIPT = Receipt("rcp_1", "portcullis/sample", 48217, "9b1f04c7e2a85d309b1f04c7e2a85d30")
+CITATIONS = (
+    Citation(1, ChunkId("d1.2.0"), DocumentId("d1"), 2, "Parental leave", "hr/x.md", TEXT[:23], 0, 23),
+    Citation(2, ChunkId("d1.2.0"), DocumentId("d1"), 2, "Parental leave", "hr/x.md", TEXT[24:46], 24, 46),
+)
+ANSWER = Answer(
+    answer_id="a1",
+    conversation_id="c1",
+    question="How much leave?",
+    state=AnswerState.ANSWERED,
+    text="You get **sixteen weeks**. [1]\n- Ask [PERSON hidden]. [2]\n- See [9].",
+    citations=CITATIONS,
+    passages=(PASSAGE,),
+    refusal_code=None,
+    refusal_message=None,
+    model=ModelUse("extractive", "extractive"),
+    grounding=Grounding(1.0, ()),
+    prompt_tokens=0,
+    completion_tokens=0,
+    decision_id=DecisionId("dec_1"),
+    policy_digest="sha256:" + "ab" * 32,
+    receipt=RECEIPT,
+    degraded=("vectors",),
+    created_at=NOW,
+)
+DOCUMENT = Document(
+    TenantId("sample"),
+    DocumentId("d1"),
+    "hr",
+    "hr/x",
+    "Parental leave",
+    DocumentState.LIVE,
+    2,
+    "internal",
+    1,
+    Acl(AclMode.INHERIT),
+    1,
+    "en",
+    "hr/x.md",
+    None,
+    NOW,
+    NOW,
+)
+
+
+def row(**values: Any) -> SimpleNamespace:
+    return SimpleNamespace(**values)
+
+
+LINE = row(conversation=row(conversation_id="c1", updated_at=NOW), question="How much leave?")
+EVENT = row(
+    event_id="e1",
+    index=48240,
+    type="retrieval.denied",
+    recorded_at=NOW,
+    actor="psn_7f3a",
+    outcome="deny",
+    reason_code="purpose_missing",
+    purpose="none",
+    policy_digest="sha256:" + "cd" * 32,
+    facts=[("Collection", "finance")],
+    leaf_hash="aa" * 32,
+    hashes=["bb" * 32],
+    root_hash="cc" * 32,
+    tree_size=48244,
+    is_proved=True,
+    raw='{"type": "retrieval.denied"}',
+)
+ENTRY = row(event_id="e1", index=48240, recorded_at=NOW, type="retrieval.denied", actor="psn_7f3a", target="finance", outcome="deny")
+QUERY = row(case_id="SEC-1", reason="why", actor="", type="", outcome="deny", document="", since="", until="")
+COMMON: dict[str, Any] = {
+    "request": None,
+    "viewer": VIEWER,
+    "purpose": "none",
+    "purposes": ["incident-response"],
+    "why": ["you are in x"],
+    "is_verified": False,
+}
+READING = row(question="Old?", created_at=NOW, sealed_because=None, text="Yes. [1]", citations=CITATIONS, receipt_index=7)
+PAGES: dict[str, dict[str, Any]] = {
+    "sign-in.html": {
+        "viewer": None,
+        "company": "Sample Company",
+        "people": [row(name="engineer", description="Berlin")],
+        "next_path": "/ask?a=b&c",
+    },
+    "demo-issuer.html": {"people": [row(name="engineer", description="Berlin")], "query": {"state": "x", "person": "no"}},
+    "ask.html": {
+        "collections": [row(name="hr", default_label="internal")],
+        "suggestions": [row(collection="hr", label="internal", questions=["How much?"])],
+        "recent": [LINE],
+    },
+    "answer.html": {"answer": ANSWER},
+    "closest.html": {"answer": replace(ANSWER, state=AnswerState.CLOSEST_PASSAGES, text="")},
+    "refused.html": {
+        "answer": replace(ANSWER, state=AnswerState.REFUSED, text="", passages=()),
+        "requests": [row(hint="x", sent_at=NOW, outcome="open")],
+    },
+    "access-requests.html": {"hint": "", "requests": [], "sent": True},
+    "history.html": {
+        "lines": [LINE],
+        "current": row(
+            conversation_id="c1", title="How much?", readings=[READING, row(**{**vars(READING), "sealed_because": "source_not_open"})]
+        ),
+    },
+    "delete-conversation.html": {"conversation_id": "c1", "title": "How much?"},
+    "documents.html": {
+        "collections": [row(name="hr")],
+        "collection": "hr",
+        "lines": [row(document=DOCUMENT, title="T")],
+        "older": "/documents?cursor=x",
+    },
+    "document.html": {
+        "opened": row(
+            document=DOCUMENT,
+            title="Parental leave",
+            source_uri="hr/x.md",
+            text=Rendering(TEXT, (HIDDEN,)),
+            versions=((1, NOW, "a"), (2, NOW, "b")),
+        ),
+    },
+    "officer.html": {
+        "integrity": row(is_whole=True, entries=48244, checked_at=NOW, checkpoint_entries=48240, checkpoint_at=NOW, problem=""),
+        "panels": [
+            row(question="Who was refused?", answer="Nobody.", columns=["Rule", "Refused"], rows=[["a", 1]], address="/log", link="See")
+        ],
+    },
+    "log.html": {"query": QUERY, "types": ["retrieval.denied"], "entries": [ENTRY], "event": EVENT, "older": "/log?cursor=x"},
+    "receipt.html": {"receipt": RECEIPT, "policy_digest": "sha256:" + "ab" * 32, "model": "extractive"},
+    "problem.html": {
+        "viewer": None,
+        "status": 404,
+        "title": "Not found",
+        "detail": "Nothing with this id is open to you.",
+        "request_id": "r1",
+    },
+    "streaming.html": {"question": "How much?", "stream_url": "/ask/stream/x"},
+}
+
+
+def rendered(name: str, **changes: Any) -> str:
+    return fragment(name, **{**COMMON, **PAGES[name], **changes})
+
+
+def tree(text: str) -> html.HtmlElement:
+    return html.document_fromstring(text)
+
+
+def test_every_page_template_is_rendered_here() -> None:
+    assert {p.name for p in (FOLDER / "templates").glob("*.html")} - {"base.html", "macros.html", "navigation.html"} == set(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_hold_to_the_content_policy(name: str) -> None:
+    """Inline styles, handlers and scripts would need an unsafe policy, which is how stolen markup comes to life."""
+    page = tree(rendered(name))
+    for element in page.iter():
+        if isinstance(element.tag, str):
+            assert "style" not in element.attrib, element.tag
+            assert not [a for a in element.attrib if a.startswith("on")], element.tag
+            assert element.tag != "style"
+            assert element.tag != "script" or (element.get("src") and not element.text)
+    for address in page.xpath("//@href | //@src | //@action | //@hx-get | //@hx-post"):
+        assert address.startswith(("/", "#")), address
+        assert not address.startswith("//")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_are_well_formed_for_assistive_tools(name: str) -> None:
+    page = tree(rendered(name))
+    ids = page.xpath("//@id")
+    assert len(ids) == len(set(ids)), sorted(i for i in ids if ids.count(i) > 1)
+    for attribute in ("aria-labelledby", "aria-describedby"):
+        for value in page.xpath(f"//@{attribute}"):
+            assert set(value.split()) <= set(ids), value
+    for control in page.xpath("//input[not(@type='hidden')] | //textarea | //select"):
+        assert control.getparent().tag == "label" or page.xpath(f"//label[@for='{control.get('id')}']"), control.attrib
+    assert page.xpath("//a[@class='skip']/@href") == ["#main"]
+    assert len(page.xpath("//main[@id='main']")) == 1
+    assert len(page.xpath("//h1")) == 1
+    levels = [int(h.tag[1]) for h in page.xpath("//main//*[self::h1 or self::h2 or self::h3]")]
+    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False)), levels
+    for button in page.xpath("//button"):
+        assert button.text_content().strip() or button.get("aria-label")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_icons_exist_and_forms_that_change_something_carry_the_token(name: str) -> None:
+    sprite = (STATIC / "icons.svg").read_text(encoding="utf-8")
+    page = tree(rendered(name))
+    for address in page.xpath("//use/@href"):
+        assert f'id="{address.split("#")[1]}"' in sprite, address
+    for form in page.xpath("//form[@method='post']"):
+        if not form.get("action").startswith("/demo-issuer"):
+            assert form.xpath(".//input[@name='csrf_token']/@value") == ["t0k"], form.get("action")
+
+
+def test_static_files_are_those_the_pages_name() -> None:
+    for address in tree(rendered("ask.html")).xpath("//link/@href | //script/@src"):
+        assert (STATIC / Path(address).name).is_file(), address
+    notes = (STATIC / "vendored.txt").read_text(encoding="utf-8")
+    for name in ("htmx.min.js", "htmx-sse.min.js"):
+        assert sha256((STATIC / name).read_bytes()).hexdigest() in notes
+
+
+def test_text_of_documents_questions_and_models_is_never_markup() -> None:
+    passage = replace(PASSAGE, text=HOSTILE, title=HOSTILE, heading_path=(HOSTILE,), hidden=(), label=HOSTILE, language="en")
+    answer = replace(ANSWER, question=HOSTILE, text=HOSTILE + "\n- " + HOSTILE, passages=(passage,), citations=())
+    for name in ("answer.html", "closest.html", "refused.html"):
+        page = tree(rendered(name, answer=answer))
+        assert not page.xpath("//img")
+        assert not page.xpath("//script[text()]")
+        assert not page.xpath("//@onerror")
+        assert HOSTILE in page.text_content()
+
+
+def test_a_hidden_span_is_its_kind_and_nothing_else() -> None:
+    """The text under a span may be a pseudonym: only the kind is printed, in no attribute and no comment."""
+    text = "Ask PERSON_3fa9c1d2 today."
+    span = HiddenSpan(4, 19, "PERSON")
+    passage = replace(PASSAGE, text=text, hidden=(span,))
+    page = rendered("answer.html", answer=replace(ANSWER, passages=(passage,), citations=()))
+    assert "PERSON_3fa9c1d2" not in page
+    assert "3fa9c1d2" not in page
+    assert page.count('<span class="hidden-span">PERSON hidden</span>') == 2
+
+
+def test_a_citation_mark_leads_to_its_quote_and_unknown_numbers_stay_text() -> None:
+    page = tree(rendered("answer.html"))
+    assert page.xpath("//a[@class='cite']/@href") == ["#quote-1", "#quote-2"]
+    assert page.xpath("//mark[@id='quote-1']")[0].text_content() == "Leave is sixteen weeks."
+    assert page.xpath("//mark[@id='quote-2']")[0].text_content() == "Ask "
+    assert "See [9]." in page.text_content()
+    assert page.xpath("//strong[text()='sixteen weeks']")
+
+
+def test_verified_is_said_only_after_the_check_ran() -> None:
+    assert "Verified" not in rendered("answer.html")
+    assert "Verified" in rendered("answer.html", is_verified=True)
+
+
+def test_a_sealed_answer_prints_its_reason_and_none_of_its_text() -> None:
+    secret = row(
+        question="Old?", created_at=NOW, sealed_because="source_not_open", text="The secret.", citations=CITATIONS, receipt_index=7
+    )
+    page = rendered("history.html", current=row(conversation_id="c1", title="Old?", readings=[secret]))
+    assert "source_not_open" in page
+    assert "The secret" not in page
+    assert "Parental leave" not in page
+
+
+def test_the_refusal_reads_the_same_whatever_was_asked() -> None:
+    one, other = (rendered("refused.html", answer=replace(ANSWER, question=q, text="", passages=())) for q in ("Aaa?", "Bbb?"))
+    assert one.replace("Aaa?", "Bbb?") == other
+
+
+def test_nothing_is_listed_from_the_log_before_a_case_is_given() -> None:
+    page = rendered("log.html", entries=None, event=None)
+    assert "<tbody>" not in page
+    assert "a case and a reason" in page
+
+
+def test_people_without_content_are_offered_no_question_box() -> None:
+    page = rendered("officer.html", viewer=replace(VIEWER, reads=False))
+    assert 'href="/ask"' not in page
+    assert 'href="/log"' in page
+
+
+def test_no_page_names_a_count_of_documents() -> None:
+    assert not re.search(r"\b\d+ documents?\b", rendered("documents.html"))
+
+
+def test_kinds_of_hidden_data_are_counted_over_what_is_shown_only() -> None:
+    other = replace(PASSAGE, hidden=(HiddenSpan(0, 5, "PERSON"), HiddenSpan(6, 8, "PHONE_NUMBER")))
+    kinds = hidden_kinds([PASSAGE, other])
+    assert [(k.entity_type, k.count, k.passages) for k in kinds] == [("PERSON", 2, (1, 2)), ("PHONE_NUMBER", 1, (2,))]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(st.sampled_from("ab \n[]1"), max_size=60), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=5), st.data()
+)
+def test_lines_hold_all_shown_text_and_no_hidden_one(text: str, ranges: list[tuple[int, int]], data: st.DataObject) -> None:
+    hidden = [HiddenSpan(min(r), max(r), "PERSON") for r in ranges if "\n" not in text[min(r) : max(r)]]
+    disjoint: list[HiddenSpan] = []
+    for span in sorted(hidden, key=lambda s: s.start):
+        if span.start < span.end <= len(text) and (not disjoint or disjoint[-1].end <= span.start):
+            disjoint.append(span)
+    start = data.draw(st.integers(0, len(text)))
+    quote = replace(CITATIONS[0], start=start, end=data.draw(st.integers(start, len(text))))
+    shown = text
+    for span in reversed(disjoint):
+        shown = shown[: span.start] + shown[span.end :]
+    lines = passage_lines(text, disjoint, [quote])
+    assert "".join(p.text for line in lines for p in line) == shown.replace("\n", "")
+    assert sum(bool(p.hidden) for line in lines for p in line) == len(disjoint)
+    assert sum(bool(p.anchor) for line in lines for p in line) <= 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from("ab*[]12 \n-P"), max_size=80))
+def test_any_answer_text_becomes_blocks_without_losing_words(text: str) -> None:
+    shown = "".join(
+        p.text or (f"[{p.cite}]" if p.cite else "") for block in answer_blocks(text, {1, 2}) for line in block.lines for p in line
+    )
+    assert re.sub(r"[\s*-]", "", shown) == re.sub(r"[\s*-]", "", text) or re.search(r"^\s*\d{1,2}[.)]\s", text, re.MULTILINE)
+
+
+def test_digests_are_shortened_in_the_middle_only() -> None:
+    assert short_digest("sha256:" + "ab" * 32) == "sha256:abababab … abab"
+    assert short_digest("abc") == "abc"

@@ -66,7 +66,8 @@ def passage_lines(text: str, hidden: Sequence[HiddenSpan], citations: Sequence[C
     """Rendered text by line. Hidden spans come as their kind alone, quotes with their number; offsets are those of `text`."""
     spans = sorted((one for one in hidden if 0 <= one.start < one.end <= len(text)), key=lambda one: one.start)
     quotes = sorted((one for one in citations if 0 <= one.start < one.end <= len(text)), key=lambda one: one.start)
-    borders = {0, len(text)} | {n for one in (*spans, *quotes) for n in (one.start, one.end)}
+    ranges = [(one.start, one.end) for one in spans] + [(one.start, one.end) for one in quotes]
+    borders = {0, len(text)}.union(*ranges)
     anchored: set[int] = set()
     lines: list[list[Piece]] = [[]]
     for start, end in pairwise(sorted(borders)):

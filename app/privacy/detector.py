@@ -34,11 +34,12 @@ from app.privacy.recognizers.secrets import SECRETS, find_key_blocks
 from app.privacy.recognizers.structured import STRUCTURED
 from app.privacy.recognizers.tables import TableRecognizer
 from app.privacy.segments import Segment, split
+from app.privacy.signature import find_titles
 
 THRESHOLD = 0.35
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 """Half a character, from a broken decoder: no model takes it, and one must not stop an ingest."""
-DIGESTED_SOURCES = ("casing.py", "detector.py", "language.py", "lexicon.py", "negatives.py", "ner.py", "propagation.py", "resolver.py", "segments.py", "recognizers/*.py")
+DIGESTED_SOURCES = ("casing.py", "detector.py", "language.py", "lexicon.py", "negatives.py", "ner.py", "propagation.py", "resolver.py", "segments.py", "signature.py", "recognizers/*.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Detector:
         for segment in split(sound):
             found.extend(self._analyze_segment(sound[segment.start : segment.end], segment, spoken))
         spans = resolver.resolve(text, found)
-        carried = list(propagate(text, spans, self._lexicon))
+        carried = [*propagate(text, spans, self._lexicon), *find_titles(text, spans)]
         return Analysis(spoken, resolver.resolve(text, [*spans, *carried]) if carried else spans, self.digest)
 
     def _analyze_segment(self, piece: str, segment: Segment, spoken: str) -> Iterator[Span]:

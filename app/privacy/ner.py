@@ -167,7 +167,7 @@ class NerRecognizer(LocalRecognizer):  # type: ignore[misc]
             return is_absolute_date(value)
         if kind == "NRP":
             return not any(character.isdigit() for character in value)
-        if re.search(r"[_=<>{}@#\\\[\]();|]|\d[A-Za-z]|[A-Za-z]\d|://", value):
+        if re.search(r"[_=<>{}@#\\\[\];|]|\d[A-Za-z]|[A-Za-z]\d|://", value):
             return False
         if kind == "PERSON":
             return self._passes_person(value, words, text, start)

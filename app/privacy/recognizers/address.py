@@ -15,11 +15,15 @@ STREET = (
 LONG_SUFFIX = (
     r"(?:stra(?:ß|ss)e|str\.|gasse|allee|platz|damm|chaussee|brücke|straat|laan|gracht|plein|gade|vænget|stræti|braut|vegur|gatan|vägen|gränd|katu|kuja|polku|tänav|veien|svingen|utca|körút|ulica|náměstí|caddesi|sokak)"
 )
-SUFFIX = rf"(?:{LONG_SUFFIX}|weg|ring|ufer|steig|stieg|pfad|kade|dreef|singel|vej|väg|allén|backen|gata|gate|tie|põik|mnt|út|útja|tér|u\.|köz|kapu|trg|sok\.)"
+SUFFIX = (
+    rf"(?:{LONG_SUFFIX}|weg|(?<=[nsdlgkf])ring|(?<=[ \-])[Rr]ing|ufer|steig|stieg|pfad|kade|dreef|singel|vej|väg|allén|backen|gata|(?<=[ ])gate|(?<=n)tie|põik|"
+    r"(?<=[ ])(?:mnt|út|útja|tér|u\.|köz|kapu|trg|ulice)|sok\.)"
+)
+"""Short endings count only after letters or a blank that English words do not have there: "Engineering 101" is no street."""
 ROAD = (
     r"(?:rue|avenue|av\.|boulevard|bd|place|chemin|all[ée]e|impasse|quai|route|cours|via|viale|piazza|corso|calle|c/|avda\.?|avenida|paseo|plaza|rua|praça|travessa|strada|ul\.|ulica|al\.)"
 )
-ARTICLE = r"(?:de[ ]|du[ ]|des[ ]|la[ ]|le[ ]|les[ ]|del[ ]|della[ ]|dei[ ]|el[ ]|d'|l'|l’|d’)"
+ARTICLE = r"(?:de[ ]|do[ ]|da[ ]|dos[ ]|das[ ]|di[ ]|delle[ ]|du[ ]|des[ ]|la[ ]|le[ ]|les[ ]|del[ ]|della[ ]|dei[ ]|el[ ]|d'|l'|l’|d’)"
 UNIT = r"(?:,?\s{0,3}(?:[>?|*]{1,3}[ ]{0,2})?(?:[Aa]pt\.?|Suite|Unit|Flat|App\.?|Floor|\d{1,2}º|Box|Wohnung|Whg\.?|Stiege|Top|b[âa]t\.?|esc\.|izq\.?|dcha\.?)\s{0,2}[\w.]{0,6}){0,3}"
 POSTCODE = r"(?:[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2}|(?:[A-Z]{1,2}-)?\d{3,6}(?:[\- ]\d{2,4})?)"
 NOT_TOWN = (
@@ -38,8 +42,8 @@ def _has_digit(value: str) -> bool:
 
 ADDRESSES: tuple[Rule, ...] = (
     Rule("ADDRESS", re.compile(rf"(?<![\w.,\-])\d{{1,6}}[a-zA-Z]?(?:[ \-]\d{{1,5}})?,?[ ]+(?:{CAP}[ ]+){{0,4}}{STREET}(?!\w){TAIL}"), 0.7),
-    Rule("ADDRESS", re.compile(rf"(?<![\w\-])(?:\d{{1,6}}[ ]+)?(?:{CAP}[ ]){{0,3}}[A-ZÀ-ÞĀ-Ž][\w.\-]{{0,40}}?(?:[ \-])?(?:{SUFFIX})[ ]+\d{{1,5}}(?:[ ]?[a-zA-Z])?(?![\w%.,]\d|\w|[ ]?%){TAIL}"), 0.7),
-    Rule("ADDRESS", re.compile(rf"(?<!\w)(?:\d{{1,6}}[ ]+)?(?:\d{{1,5}}[ ]?(?:bis|ter|quater)?,?[ ]+)?(?i:{ROAD})[ ]+(?i:{ARTICLE}){{0,3}}{CAP}(?:[ ](?:(?:de|du|la|del|da|dos|des)[ ])?{CAP}){{0,3}}(?:,?[ ]+\d{{1,5}}[a-zA-Z]?)?{TAIL}"),
+    Rule("ADDRESS", re.compile(rf"(?<![\w\-])(?:\d{{1,6}}[ ]+)?(?:{CAP}[ ]){{0,3}}[A-ZÀ-ÞĀ-Ž][\w.\-]{{0,40}}?(?:[ \-])?(?:{SUFFIX})[ ]+(?!(?:19|20)\d\d\b)\d{{1,5}}(?:[ ]?[a-zA-Z])?(?![\w%.,]\d|\w|[ ]?%){TAIL}"), 0.7),
+    Rule("ADDRESS", re.compile(rf"(?<!\w)(?:\d{{1,6}}[ ]+)?(?:\d{{1,5}}[ ]?(?:bis|ter|quater)?,?[ ]+)?(?i:{ROAD})[ ]+(?i:{ARTICLE}){{0,3}}{CAP}(?:[ ](?:(?:de|do|du|la|le|les|del|da|das|dos|des|e|y|et|di|della|delle|dei)[ ]){{0,2}}{CAP}){{0,5}}(?:,?[ ]+\d{{1,5}}[a-zA-Z]?)?{TAIL}"),
          0.6, is_valid=_has_digit),
     Rule("ADDRESS", re.compile(rf"(?<!\w)(?:P\.?[ ]?O\.?[ ]?Box|Postfach|PSC|Unit|CMR|Apartado|BP|Casella Postale|Postbus)[ ]+\d{{1,6}}(?:,?[ ]{{0,3}}(?:Box|BOX)[ ]{{0,3}}\d{{1,5}})?{TAIL}(?:\s{{0,4}}\b(?:APO|FPO|DPO)[ ]+A[AEP](?:[ ]+\d{{5}})?)?"), 0.75),
     Rule("ADDRESS", re.compile(r"\b(?:APO|FPO|DPO),?[ ]+A[AEP][ ]+\d{5}\b"), 0.7),
@@ -50,7 +54,8 @@ ADDRESSES: tuple[Rule, ...] = (
     Rule("ADDRESS", re.compile(rf"(?<![\w.,\-])\d{{1,6}}[ ](?:[\w.’'\-]{{1,24}}[ ]){{1,5}}?(?:\d{{1,5}}\.?)?\s{{0,3}},?{LEAD}[ ]?(?:Apt\.|Suite|Unit)[ ]\d{{1,5}}{TAIL}"), 0.6),
     Rule("ADDRESS", re.compile(rf"(?<!\w){CAP}(?:[ ]{CAP}){{0,3}}[ ]\d{{1,5}}(?:[ ]{CAP}){{0,3}}\s{{0,3}},?{LEAD}[ ]?(?:Apt\.|Suite|Unit)[ ]\d{{1,5}}{TAIL}"), 0.55),
     Rule("ADDRESS", re.compile(rf"(?<![\w.,\-])\d{{2,6}}[ ](?:\d{{1,5}}[ ])?(?:{CAP}[ ]){{1,5}}\d{{1,5}}\.?[a-z]?(?![\w%.,/\-]\d|\w){UNIT}[ ]{{0,2}}(?:,|\n[ ]{{0,4}},?)[ ]{{0,4}}{LEAD}{TOWN}{TAIL}"), 0.6),
-    Rule("ADDRESS", re.compile(rf"(?<![\w.,\-])(?:\d{{1,6}}[ ])?(?:[^\W\d_][\w.\-]{{0,30}}[ ]){{0,2}}[^\W\d_][\w\-]{{1,30}}?[ ]?{LONG_SUFFIX}[ ]\d{{1,5}}[a-z]?(?![\w%.,/\-]\d|\w|[ ]?%)", re.IGNORECASE), 0.5),
+    Rule("ADDRESS", re.compile(rf"(?<![\w.,\-])(?:\d{{1,6}}[ ])?(?:{CAP}[ ]){{0,2}}(?i:[^\W\d_][\w\-]{{1,30}}?{LONG_SUFFIX})[ ]\d{{1,5}}[a-z]?(?![\w%.,/\-]\d|\w|[ ]?%)"), 0.5),
     Rule("ADDRESS", re.compile(r"(?<!\w)[A-Z]{1,2}\d[A-Z\d]?[ ]\d[A-Z]{2}(?!\w)"), 0.6),
+    Rule("ADDRESS", re.compile(rf"(?<=\b[Ii]n[ ]){TOWN},?[ ](?:\d{{5}}|\d{{3}}[ ]\d{{2}}|\d{{4}}-\d{{3}})(?![\w.,]\d|\w|[ ]?%)"), 0.5),
     Rule("ADDRESS", re.compile(rf"(?<![\w.,\-])(?:D|A|CH|F|L|B|NL|I|E|DK|PL)-\d{{4,5}}[ ]{TOWN}"), 0.65),
 )

@@ -10,7 +10,48 @@ LINE = re.compile(r"[^\n]+")
 WORD = re.compile(r"[^\W\d_][\w']*")
 MAX_WORDS = 80
 UPPER_SHARE = 0.6
-SMALL = frozenset("a an and as at by de der die das den des di du el en et for from in is it la le les mit my no of on or the to und van von with y".split())
+SMALL = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "as",
+        "at",
+        "by",
+        "de",
+        "der",
+        "die",
+        "das",
+        "den",
+        "des",
+        "di",
+        "du",
+        "el",
+        "en",
+        "et",
+        "for",
+        "from",
+        "in",
+        "is",
+        "it",
+        "la",
+        "le",
+        "les",
+        "mit",
+        "my",
+        "no",
+        "of",
+        "on",
+        "or",
+        "the",
+        "to",
+        "und",
+        "van",
+        "von",
+        "with",
+        "y",
+    ]
+)
 
 
 def folded_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -34,7 +75,8 @@ def folded_text(text: str) -> str | None:
     lines = list(folded_lines(text))
     if not lines:
         return None
-    pieces, at = [], 0
+    pieces: list[str] = []
+    at = 0
     for start, line in lines:
         pieces += (text[at:start], line)
         at = start + len(line)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry
 from presidio_analyzer.context_aware_enhancers import ContextAwareEnhancer
+from presidio_analyzer.nlp_engine import NlpArtifacts
 from presidio_analyzer.recognizer_result import RecognizerResult
 
 from app.domain.privacy import Span
@@ -39,7 +40,19 @@ from app.privacy.signature import find_titles
 THRESHOLD = 0.35
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 """Half a character, from a broken decoder: no model takes it, and one must not stop an ingest."""
-DIGESTED_SOURCES = ("casing.py", "detector.py", "language.py", "lexicon.py", "negatives.py", "ner.py", "propagation.py", "resolver.py", "segments.py", "signature.py", "recognizers/*.py")
+DIGESTED_SOURCES = (
+    "casing.py",
+    "detector.py",
+    "language.py",
+    "lexicon.py",
+    "negatives.py",
+    "ner.py",
+    "propagation.py",
+    "resolver.py",
+    "segments.py",
+    "signature.py",
+    "recognizers/*.py",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +64,21 @@ class Analysis:
     detector_digest: str
 
 
-class _NoContext(ContextAwareEnhancer):  # type: ignore[misc]
+class _NoContext(ContextAwareEnhancer):
     """Scores stay as they are: our rules carry their context words themselves."""
 
     def __init__(self) -> None:
         super().__init__(context_similarity_factor=0, min_score_with_context_similarity=0, context_prefix_count=0, context_suffix_count=0)
 
-    def enhance_using_context(self, text, raw_results, nlp_artifacts, recognizers, context=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG002, D102
+    def enhance_using_context(
+        self,
+        text: str,  # noqa: ARG002
+        raw_results: list[RecognizerResult],
+        nlp_artifacts: NlpArtifacts,  # noqa: ARG002
+        recognizers: list[EntityRecognizer],  # noqa: ARG002
+        context: list[str] | None = None,  # noqa: ARG002
+    ) -> list[RecognizerResult]:
+        """The results as they came."""
         return raw_results
 
 
@@ -73,7 +94,7 @@ class Detector:
         self._lexicon = load_lexicon()
         self._glossary = frozenset(word.lower() for word in glossary)
         engine = NerEngine(model_folder)
-        recognizers = [NerRecognizer(self._lexicon)]
+        recognizers: list[EntityRecognizer] = [NerRecognizer(self._lexicon)]
         for route in (ENGLISH, OTHER):
             recognizers += [
                 RuleRecognizer("structured", STRUCTURED, route),
@@ -91,7 +112,11 @@ class Detector:
             ]
         registry = RecognizerRegistry(recognizers=recognizers, supported_languages=[ENGLISH, OTHER])
         self._analyzer = AnalyzerEngine(
-            registry=registry, nlp_engine=engine, supported_languages=[ENGLISH, OTHER], context_aware_enhancer=_NoContext(), default_score_threshold=THRESHOLD
+            registry=registry,
+            nlp_engine=engine,
+            supported_languages=[ENGLISH, OTHER],
+            context_aware_enhancer=_NoContext(),
+            default_score_threshold=THRESHOLD,
         )
         self.digest = _digest(model_folder, self._glossary)
 
@@ -129,7 +154,10 @@ def _digest(model_folder: Path, glossary: frozenset[str]) -> str:
     """Changes with anything that could change a span: weights, rules, lists, resolver, libraries, glossary."""
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    for path in (*(model_folder / name for name in MODEL_FILES), *sorted(path for pattern in DIGESTED_SOURCES for path in here.glob(pattern))):
+    for path in (
+        *(model_folder / name for name in MODEL_FILES),
+        *sorted(path for pattern in DIGESTED_SOURCES for path in here.glob(pattern)),
+    ):
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     digest.update(resource_bytes())
     libraries = ",".join(f"{name}={version(name)}" for name in ("presidio-analyzer", "spacy", "phonenumbers"))

@@ -20,7 +20,27 @@ from app.domain.privacy import Span
 from app.privacy.entities import QUASI
 from app.privacy.span_scores import SpanScore, SpanScorer
 
-LABELLED_QUASI = QUASI | frozenset("ADDRESS STREET_ADDRESS GPE ZIP_CODE LOC CITY STREET DATE DATE_OF_BIRTH TIME NORP ORG COMPANY DEM QUANTITY MISC EVENT".split())
+LABELLED_QUASI = QUASI | frozenset(
+    [
+        "ADDRESS",
+        "STREET_ADDRESS",
+        "GPE",
+        "ZIP_CODE",
+        "LOC",
+        "CITY",
+        "STREET",
+        "DATE",
+        "DATE_OF_BIRTH",
+        "TIME",
+        "NORP",
+        "ORG",
+        "COMPANY",
+        "DEM",
+        "QUANTITY",
+        "MISC",
+        "EVENT",
+    ]
+)
 """Labels of public sets that name nobody by themselves; every other label is direct."""
 SAME = {
     "LOC": "LOCATION", "GPE": "LOCATION", "STREET_ADDRESS": "LOCATION", "ADDRESS": "LOCATION", "ZIP_CODE": "LOCATION", "CITY": "LOCATION", "STREET": "LOCATION",

@@ -20,8 +20,10 @@ UNKNOWN = "und"
 """ISO 639-3 for an undetermined language: rules and name list, no model."""
 WORD = re.compile(r"[^\W\d_]+")
 _EXTRA = {
-    "de": "sehr geehrte geehrter ihre ihren ihr freundlichen grüßen bitte nicht wurde wurden herr frau mit läuft typ lieferung wohnhaft geboren wohnt straße nr und oder kundennummer personalakte",
-    "fr": "bonjour merci cordialement madame monsieur né née demeurant contrat suis je mon numéro s'applique contient pièces veuillez salarié",
+    "de": "sehr geehrte geehrter ihre ihren ihr freundlichen grüßen bitte nicht wurde wurden herr frau mit läuft typ lieferung wohnhaft "
+    "geboren wohnt straße nr und oder kundennummer personalakte",
+    "fr": "bonjour merci cordialement madame monsieur né née demeurant contrat suis je mon numéro s'applique contient pièces veuillez "
+    "salarié",
     "es": "el cliente llamen pide correo teléfono calle gracias saludos estimado estimada número nacido",
     "en": "please dear regards thanks hello hi name from to subject lives born call phone user team",
     "it": "gentile cordiali saluti nato nata residente",
@@ -30,7 +32,10 @@ _EXTRA = {
 _SETS = {
     "en": ENGLISH, "de": GERMAN, "fr": FRENCH, "es": SPANISH, "it": ITALIAN, "nl": DUTCH, "pt": PORTUGUESE, "pl": POLISH, "sv": SWEDISH,
 }  # fmt: skip
-_LISTS = {language: frozenset(word.lower() for word in words if len(word) > 1) | frozenset(_EXTRA.get(language, "").split()) for language, words in _SETS.items()}
+_LISTS = {
+    language: frozenset(word.lower() for word in words if len(word) > 1) | frozenset(_EXTRA.get(language, "").split())
+    for language, words in _SETS.items()
+}
 _WEIGHTS: dict[str, dict[str, float]] = {}
 for _language, _words in _LISTS.items():
     for _word in _words:
@@ -51,7 +56,9 @@ def guess(text: str, fallback: str = "en") -> str:
     """ISO 639-1 code of `text`; `fallback` when function words do not tell; `und` for scripts other than Latin."""
     words = [match.group().lower() for match, _ in zip(WORD.finditer(text), range(SAMPLE), strict=False)]
     letters = "".join(words)
-    if letters and sum(character > "\u024f" and not "\u1e00" <= character <= "\u1eff" for character in letters) > NOT_LATIN_SHARE * len(letters):
+    if letters and sum(character > "\u024f" and not "\u1e00" <= character <= "\u1eff" for character in letters) > NOT_LATIN_SHARE * len(
+        letters
+    ):
         return UNKNOWN
     scores: dict[str, float] = {}
     hits: Counter[str] = Counter()

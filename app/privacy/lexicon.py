@@ -11,7 +11,46 @@ from pathlib import Path
 RESOURCES = Path(__file__).parent / "resources"
 RESOURCE_FILES = ("names.txt.gz", "ordinary.txt.gz", "ambiguous.txt", "doubtful.txt", "products.txt")
 
-PARTICLES = frozenset("van von de der den del della di da dos das la le el al bin ibn ten ter zu y e af av o' d' du des st st. mac mc ap abu ben bar".split())
+PARTICLES = frozenset(
+    [
+        "van",
+        "von",
+        "de",
+        "der",
+        "den",
+        "del",
+        "della",
+        "di",
+        "da",
+        "dos",
+        "das",
+        "la",
+        "le",
+        "el",
+        "al",
+        "bin",
+        "ibn",
+        "ten",
+        "ter",
+        "zu",
+        "y",
+        "e",
+        "af",
+        "av",
+        "o'",
+        "d'",
+        "du",
+        "des",
+        "st",
+        "st.",
+        "mac",
+        "mc",
+        "ap",
+        "abu",
+        "ben",
+        "bar",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,90 @@ import faker.providers.person as person_providers
 
 RESOURCES = Path(__file__).parent / "resources"
 WORD = re.compile(r"[^\W\d_][\w'’\-]*")
-PARTICLES = frozenset("van von de der den del della di da dos das la le el al bin ibn ten ter zu mac mc ap st san".split())
+PARTICLES = frozenset(
+    [
+        "van",
+        "von",
+        "de",
+        "der",
+        "den",
+        "del",
+        "della",
+        "di",
+        "da",
+        "dos",
+        "das",
+        "la",
+        "le",
+        "el",
+        "al",
+        "bin",
+        "ibn",
+        "ten",
+        "ter",
+        "zu",
+        "mac",
+        "mc",
+        "ap",
+        "st",
+        "san",
+    ]
+)
 WORD_LOCALES = ("en_US", "de_DE", "fr_FR", "nl_NL")
 MIN_LETTERS = 3
-CYRILLIC = dict(zip("абвгґдеєжзиіїйклмнопрстуфхцчшщъыьэюяё", "a b v g g d e ye zh z i i yi y k l m n o p r s t u f kh ts ch sh shch  y  e yu ya e".split(" "), strict=True))
+CYRILLIC = dict(
+    zip(
+        "абвгґдеєжзиіїйклмнопрстуфхцчшщъыьэюяё",
+        [
+            "a",
+            "b",
+            "v",
+            "g",
+            "g",
+            "d",
+            "e",
+            "ye",
+            "zh",
+            "z",
+            "i",
+            "i",
+            "yi",
+            "y",
+            "k",
+            "l",
+            "m",
+            "n",
+            "o",
+            "p",
+            "r",
+            "s",
+            "t",
+            "u",
+            "f",
+            "kh",
+            "ts",
+            "ch",
+            "sh",
+            "shch",
+            "",
+            "y",
+            "",
+            "e",
+            "yu",
+            "ya",
+            "e",
+        ],
+        strict=True,
+    )
+)
 """Romanization as in passports (ICAO 9303), so that a list in Cyrillic also knows the name as a mail would spell it."""
-GREEK = dict(zip("αβγδεζηθικλμνξοπρσςτυφχψω", "a v g d e z i th i k l m n x o p r s s t y f ch ps o".split(), strict=True))
+GREEK = dict(
+    zip(
+        "αβγδεζηθικλμνξοπρσςτυφχψω",
+        ["a", "v", "g", "d", "e", "z", "i", "th", "i", "k", "l", "m", "n", "x", "o", "p", "r", "s", "s", "t", "y", "f", "ch", "ps", "o"],
+        strict=True,
+    )
+)
 """ELOT 743 without digraphs: close enough for lookup."""
 IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 

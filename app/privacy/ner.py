@@ -9,11 +9,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import spacy
 from presidio_analyzer import LocalRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
 
 from app.errors import ConfigurationError
 from app.privacy.casing import folded_lines
@@ -24,16 +26,41 @@ ENGLISH = "en"
 OTHER = "xx"
 """The engine's two routes: with the model, and without."""
 EXCLUDED = ["tok2vec", "tagger", "parser", "attribute_ruler", "lemmatizer", "senter", "morphologizer"]
-MODEL_FILES = ("config.cfg", "meta.json", "ner/cfg", "ner/model", "ner/moves", "tokenizer", "vocab/key2row", "vocab/lookups.bin", "vocab/strings.json", "vocab/vectors", "vocab/vectors.cfg")
-TYPES = {"PERSON": "PERSON", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCATION", "ORG": "ORGANIZATION", "NORP": "NRP", "DATE": "DATE_TIME"}
+MODEL_FILES = (
+    "config.cfg",
+    "meta.json",
+    "ner/cfg",
+    "ner/model",
+    "ner/moves",
+    "tokenizer",
+    "vocab/key2row",
+    "vocab/lookups.bin",
+    "vocab/strings.json",
+    "vocab/vectors",
+    "vocab/vectors.cfg",
+)
+NO_TOKENS = Doc(Vocab())
+"""Presidio wants a document in every artifact; ours carry plain entities instead, so that no text lives on in spaCy objects."""
+TYPES = {
+    "PERSON": "PERSON",
+    "GPE": "LOCATION",
+    "LOC": "LOCATION",
+    "FAC": "LOCATION",
+    "ORG": "ORGANIZATION",
+    "NORP": "NRP",
+    "DATE": "DATE_TIME",
+}
 SCORES = {"PERSON": 0.85, "LOCATION": 0.85, "ORGANIZATION": 0.6, "NRP": 0.85, "DATE_TIME": 0.6}
-INNER_CAPITAL = re.compile(r"(?!Mc|Mac|O['’]|D['’]|De[A-Z]|Di[A-Z]|Du[A-Z]|La[A-Z]|Le[A-Z]|Van|Fitz)[A-Za-z]{1,12}[a-z][A-Z][A-Za-z]*$|[A-Z]{2,5}$")
+INNER_CAPITAL = re.compile(
+    r"(?!Mc|Mac|O['’]|D['’]|De[A-Z]|Di[A-Z]|Du[A-Z]|La[A-Z]|Le[A-Z]|Van|Fitz)[A-Za-z]{1,12}[a-z][A-Z][A-Za-z]*$|[A-Z]{2,5}$"
+)
 """Acronyms and product names ("TTSC", "FedRAMP", "HRLinks"): one such word is a name only if a list says so."""
 UNREADABLE = re.compile(r"\S{100,}+|[\W\d_]{24,}+")
 NOT_BREAK = re.compile(r"[^\n]")
 LETTERS = re.compile(r"[^\W\d_]+")
 ROLE = re.compile(
-    r"(?:(?:Patient|Employee|Candidate|Manager|Contact|Client|Customer|Officer|Agent|Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Herr|Frau|Dear|Hi|Hello|From|To|Cc|Answer|Name|Regards|Thanks)\b[.:,]*[ \"]*)+(?=\w)"
+    r"(?:(?:Patient|Employee|Candidate|Manager|Contact|Client|Customer|Officer|Agent|Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Herr|Frau|Dear|Hi|Hello"
+    r"|From|To|Cc|Answer|Name|Regards|Thanks)\b[.:,]*[ \"]*)+(?=\w)"
 )
 """Words the model takes for part of a name that stand before it."""
 
@@ -48,26 +75,28 @@ class Entity:
     is_folded: bool = False
 
 
-class NerArtifacts(NlpArtifacts):  # type: ignore[misc]
+class NerArtifacts(NlpArtifacts):
     """Presidio's carrier between engine and recognizers, with plain entities instead of spaCy objects."""
 
     def __init__(self, language: str, found: tuple[Entity, ...]) -> None:
-        super().__init__(entities=[], tokens=None, tokens_indices=[], lemmas=[], nlp_engine=None, language=language)
+        super().__init__(entities=[], tokens=NO_TOKENS, tokens_indices=[], lemmas=[], nlp_engine=None, language=language)
         self.found = found
 
 
-def load_pipeline(folder: Path) -> Any:
+def load_pipeline(folder: Path) -> Language:
     """The spaCy pipeline at `folder`. Raises ConfigurationError when it is missing or damaged."""
     missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
     if missing:
-        raise ConfigurationError(f"The model that finds personal data is not complete at {folder} (no {missing[0]}): run `make models`.")
+        message = f"The model that finds personal data is not complete at {folder} (no {missing[0]}): run `make models`."
+        raise ConfigurationError(message)
     try:
         return spacy.load(folder, exclude=EXCLUDED)
     except Exception as error:
-        raise ConfigurationError(f"The model that finds personal data at {folder} cannot be read: run `make models`.") from error
+        message = f"The model that finds personal data at {folder} cannot be read: run `make models`."
+        raise ConfigurationError(message) from error
 
 
-class NerEngine(NlpEngine):  # type: ignore[misc]
+class NerEngine(NlpEngine):
     """Entities of English text; nothing for the other route."""
 
     def __init__(self, folder: Path) -> None:
@@ -89,10 +118,14 @@ class NerEngine(NlpEngine):  # type: ignore[misc]
         with self._lock, self._pipeline.memory_zone():
             found = [Entity(e.start_char, e.end_char, e.label_) for e in self._pipeline(readable).ents]
             for offset, folded in folded_lines(readable):
-                found.extend(Entity(offset + e.start_char, offset + e.end_char, e.label_, is_folded=True) for e in self._pipeline(folded).ents)
+                found.extend(
+                    Entity(offset + e.start_char, offset + e.end_char, e.label_, is_folded=True) for e in self._pipeline(folded).ents
+                )
         return NerArtifacts(language, tuple(found))
 
-    def process_batch(self, texts: Iterable[str], language: str, batch_size: int = 1, n_process: int = 1, **_: object) -> Iterator[tuple[str, NerArtifacts]]:  # noqa: ARG002
+    def process_batch(
+        self, texts: Iterable[str], language: str, batch_size: int = 1, n_process: int = 1, **_: object
+    ) -> Iterator[tuple[str, NerArtifacts]]:  # noqa: ARG002
         """One text after another: batching gains 5 % here and would hold more text in memory."""
         for text in texts:
             yield text, self.process_text(text, language)
@@ -122,7 +155,7 @@ def _blank_unreadable(text: str) -> str:
     return UNREADABLE.sub(lambda match: NOT_BREAK.sub(" ", match.group()), text)
 
 
-class NerRecognizer(LocalRecognizer):  # type: ignore[misc]
+class NerRecognizer(LocalRecognizer):
     """Judges the model's entities: a name needs a trace of being one, a place letters, a date a day or a year."""
 
     def __init__(self, lexicon: Lexicon) -> None:
@@ -150,7 +183,11 @@ class NerRecognizer(LocalRecognizer):  # type: ignore[misc]
         if end - start < 2 or not (words or kind == "DATE_TIME"):  # noqa: PLR2004
             return None
         if entity.is_folded:
-            named = kind == "PERSON" and any(self.lexicon.is_sure_name(word) for word in words) and not any(word in self.lexicon.products for word in words)
+            named = (
+                kind == "PERSON"
+                and any(self.lexicon.is_sure_name(word) for word in words)
+                and not any(word in self.lexicon.products for word in words)
+            )
             return RecognizerResult("PERSON", start, end, 0.6) if named else None
         if kind in {"ORGANIZATION", "LOCATION"} and self._is_person_after_all(value, words):
             kind = "PERSON"
@@ -176,14 +213,21 @@ class NerRecognizer(LocalRecognizer):  # type: ignore[misc]
         return not all(self.lexicon.is_plain(word) for word in words) and not value[-1].isdigit()
 
     def _passes_person(self, value: str, words: list[str], text: str, start: int) -> bool:
-        if any(character.isdigit() for character in value) or value in {"s", "ain"} or value.islower() and not self.lexicon.is_name(words[0]) or all(word in self.lexicon.products for word in words):
+        if (
+            any(character.isdigit() for character in value)
+            or value in {"s", "ain"}
+            or (value.islower() and not self.lexicon.is_name(words[0]))
+            or all(word in self.lexicon.products for word in words)
+        ):
             return False
         if len(words) == 1 and INNER_CAPITAL.match(value) and not self.lexicon.is_name(words[0]):
             return False
         if not all(self.lexicon.is_plain(word) for word in words):
             return True
         if len(words) > 1:
-            return all(part[0].isupper() for part in value.split() if part[0].isalpha()) and any(self.lexicon.is_name(word) for word in words)
+            return all(part[0].isupper() for part in value.split() if part[0].isalpha()) and any(
+                self.lexicon.is_name(word) for word in words
+            )
         opens = not text[:start].rstrip() or text[:start].rstrip()[-1] in ".!?:;-*|"
         return words[0] in self.lexicon.first and value[0].isupper() and not opens
 

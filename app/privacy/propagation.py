@@ -17,7 +17,11 @@ def propagate(text: str, spans: Sequence[Span], lexicon: Lexicon) -> Iterator[Sp
     Ordinary and technical words are not carried on: after "Rose Long", a long rose stays readable.
     """
     words = words_of(text)
-    people = [span for span in spans if span.entity_type == "PERSON" and span.score >= MIN_SCORE and _is_sound(text[span.start : span.end], span, lexicon)]
+    people = [
+        span
+        for span in spans
+        if span.entity_type == "PERSON" and span.score >= MIN_SCORE and _is_sound(text[span.start : span.end], span, lexicon)
+    ]
     carried: set[str] = set()
     i = 0
     for person in people:

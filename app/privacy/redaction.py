@@ -45,7 +45,8 @@ def load_redaction(path: Path) -> RedactionPolicy:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PolicyInvalidError(f"{path.name}: cannot be read as UTF-8 text.") from error
+        message = f"{path.name}: cannot be read as UTF-8 text."
+        raise PolicyInvalidError(message) from error
     return parse_redaction(path.name, text)
 
 

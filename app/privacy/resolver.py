@@ -87,7 +87,12 @@ def _join(text: str, spans: list[Span]) -> list[Span]:
     joined: list[Span] = []
     for span in spans:
         last = joined[-1] if joined else None
-        if last is not None and last.entity_type == span.entity_type and span.entity_type in JOINED and text[last.end : span.start] in {"", " "}:
+        if (
+            last is not None
+            and last.entity_type == span.entity_type
+            and span.entity_type in JOINED
+            and text[last.end : span.start] in {"", " "}
+        ):
             joined[-1] = Span(last.start, span.end, last.entity_type, max(last.score, span.score), last.recognizer)
         else:
             joined.append(span)

@@ -11,15 +11,24 @@ MAX_WORDS = 7
 MAX_BLANK_LINES = 2
 LINE = re.compile(r"\n[ \t>|*]{0,6}([^\n]{3,70})")
 OCCUPATION = re.compile(
-    r"(?:[a-z]{2,}(?:ist|ician|icist|grapher|keeper|maker|worker|smith)|accountant|actuary|administrator|advis[eo]r|agent|aide|analyst|apprentice|architect|assessor|assistant|associate|"
-    r"attendant|attorney|auditor|banker|barber|bookkeeper|broker|builder|buyer|captain|caretaker|carpenter|cashier|ceo|cfo|chair(?:man|woman|person)?|chef|chief|clerk|cleaner|coach|"
-    r"collector|conductor|consultant|contractor|controller|cook|coordinator|counsel(?:or|lor)?|courier|cto|curator|dealer|dean|designer|developer|director|dispatcher|distributor|doctor|driver|editor|"
-    r"educator|electrician|engineer|examiner|executive|expert|farmer|fellow|firefighter|foreman|guard|guide|handler|head|helper|host(?:ess)?|housekeeper|inspector|installer|instructor|intern|"
-    r"interpreter|investigator|janitor|judge|laborer|lawyer|lead(?:er)?|lecturer|librarian|lieutenant|loader|machinist|manager|mason|mechanic|midwife|miner|monitor|negotiator|nurse|officer|"
-    r"operator|owner|painter|paralegal|paramedic|partner|pharmacist|physician|pilot|planner|plumber|police|president|principal|producer|professor|programmer|prosecutor|receptionist|recruiter|"
-    r"repairer|reporter|representative|researcher|salesperson|scientist|secretary|seller|sergeant|servant|setter|singer|specialist|spokesperson|staff|statistician|steward|supervisor|surgeon|surveyor|"
-    r"tailor|teacher|technician|teller|tester|therapist|trainee|trainer|translator|treasurer|tutor|typist|veterinarian|vp|waiter|waitress|warden|welder|worker|writer|"
-    r"leiter(?:in)?|gesch[äa]ftsf[üu]hrer(?:in)?|referent(?:in)?|sachbearbeiter(?:in)?|berater(?:in)?|ingenieur(?:in)?|entwickler(?:in)?|assistent(?:in)?|prokurist(?:in)?|vorstand|"
+    r"(?:[a-z]{2,}(?:ist|ician|icist|grapher|keeper|maker|worker|smith)|accountant|actuary|administrator|advis[eo]r|agent|aide|analyst"
+    r"|apprentice|architect|assessor|assistant|associate|"
+    r"attendant|attorney|auditor|banker|barber|bookkeeper|broker|builder|buyer|captain|caretaker|carpenter|cashier|ceo|cfo|chair(?:man"
+    r"|woman|person)?|chef|chief|clerk|cleaner|coach|"
+    r"collector|conductor|consultant|contractor|controller|cook|coordinator|counsel(?:or|lor)?|courier|cto|curator|dealer|dean|designer"
+    r"|developer|director|dispatcher|distributor|doctor|driver|editor|"
+    r"educator|electrician|engineer|examiner|executive|expert|farmer|fellow|firefighter|foreman|guard|guide|handler|head|helper"
+    r"|host(?:ess)?|housekeeper|inspector|installer|instructor|intern|"
+    r"interpreter|investigator|janitor|judge|laborer|lawyer|lead(?:er)?|lecturer|librarian|lieutenant|loader|machinist|manager|mason"
+    r"|mechanic|midwife|miner|monitor|negotiator|nurse|officer|"
+    r"operator|owner|painter|paralegal|paramedic|partner|pharmacist|physician|pilot|planner|plumber|police|president|principal|producer"
+    r"|professor|programmer|prosecutor|receptionist|recruiter|"
+    r"repairer|reporter|representative|researcher|salesperson|scientist|secretary|seller|sergeant|servant|setter|singer|specialist"
+    r"|spokesperson|staff|statistician|steward|supervisor|surgeon|surveyor|"
+    r"tailor|teacher|technician|teller|tester|therapist|trainee|trainer|translator|treasurer|tutor|typist|veterinarian|vp|waiter"
+    r"|waitress|warden|welder|worker|writer|"
+    r"leiter(?:in)?|gesch[äa]ftsf[üu]hrer(?:in)?|referent(?:in)?|sachbearbeiter(?:in)?|berater(?:in)?|ingenieur(?:in)?|entwickler(?:in)?"
+    r"|assistent(?:in)?|prokurist(?:in)?|vorstand|"
     r"directeur|directrice|responsable|g[ée]rante?|conseill[eè]re?|ing[ée]nieure?|charg[ée]e?|secr[ée]taire|comptable)s?",
     re.IGNORECASE,
 )

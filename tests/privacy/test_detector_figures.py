@@ -79,7 +79,12 @@ def test_prose_runs_at_the_speed_one_core_must_have(detector: Detector, sets_fol
 
 def test_a_process_with_a_detector_stays_under_its_memory(model_folder: Path) -> None:
     answer = subprocess.run(  # noqa: S603 - our own code in a fresh interpreter
-        [sys.executable, "-c", START_AND_MEMORY, str(model_folder)], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2], timeout=120
+        [sys.executable, "-c", START_AND_MEMORY, str(model_folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+        timeout=120,
     )
     assert int(answer.stdout) <= 450
 

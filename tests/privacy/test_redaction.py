@@ -45,7 +45,9 @@ def test_published_shows_people_and_hides_numbers(policy: RedactionPolicy) -> No
 
 def test_an_unknown_profile_is_the_strictest(policy: RedactionPolicy) -> None:
     assert policy.visible_types("standart", may_read_pii=False) == policy.visible_types("strict", may_read_pii=False) == frozenset()
-    assert all(policy.visible_types("strict", may_read_pii=False) <= policy.visible_types(name, may_read_pii=False) for name in policy.profiles)
+    assert all(
+        policy.visible_types("strict", may_read_pii=False) <= policy.visible_types(name, may_read_pii=False) for name in policy.profiles
+    )
 
 
 def test_a_policy_cannot_be_changed_after_loading(policy: RedactionPolicy) -> None:

@@ -129,7 +129,7 @@ def test_personal_data_is_found_whole(detector: Detector, text: str, value: str,
     start = text.index(value)
     covered = {i for span in spans for i in range(span.start, span.end)}
     if not entity_type:
-        name = value.split()[0]
+        name = value.split(maxsplit=1)[0]
         assert set(range(start, start + len(name))) <= covered
         return
     assert all(i in covered for i in range(start, start + len(value)) if text[i].isalnum()), spans

@@ -23,7 +23,7 @@ GAPS = frozenset(" -\u00a0\u202f\n.")
 MAX_GAP = 3
 
 
-class IbanRecognizer(LocalRecognizer):  # type: ignore[misc]
+class IbanRecognizer(LocalRecognizer):
     """Reads on from country and check digits to the length of that country."""
 
     def __init__(self, language: str) -> None:

@@ -10,17 +10,24 @@ from app.privacy.recognizers import checksums
 from app.privacy.recognizers.rules import Rule, count_digits
 
 WHO = (
-    r"(?:employee|staff|personnel|payroll|customer|client|member(?:ship)?|patient|student|policy|insurance|insured|case|ticket[ ]holder|application|"
-    r"user|driver'?s?|driving|medical[ ]record|health|tax(?:payer)?|social[ ]security|soc\.?[ ]sec\.?|national|identity|identification|passport|licen[cs]e|"
-    r"kunden|personal|mitarbeiter|mitglieds|patienten|steuer|versicherungs|versicherten|sozialversicherungs|krankenversicherungs|rentenversicherungs|ausweis|"
+    r"(?:employee|staff|personnel|payroll|customer|client|member(?:ship)?|patient|student|policy|insurance|insured|case|ticket[ ]holder"
+    r"|application|"
+    r"user|driver'?s?|driving|medical[ ]record|health|tax(?:payer)?|social[ ]security|soc\.?[ ]sec\.?|national|identity|identification"
+    r"|passport|licen[cs]e|"
+    r"kunden|personal|mitarbeiter|mitglieds|patienten|steuer|versicherungs|versicherten|sozialversicherungs|krankenversicherungs"
+    r"|rentenversicherungs|ausweis|"
     r"vertrags|matrikel)"
 )
 KIND = r"(?:id(?:entifier|entification)?|no|nr|n°|num(?:ber)?|#|nummer|ausweis|card|licen[cs]e|code)"
 LABELS = (
-    r"(?:SSN|NINO|NI[ ]number|NIR|NHS|MRN|PESEL|DNI|NIE|NIF|CIF|BSN|CPR|CNP|EGN|PPSN?|TFN|SIN|NRIC|Aadhaar|PAN|TIN|ITIN|EIN|VAT(?:[ ]id)?|USt-?Id(?:Nr)?|UID|"
-    r"AHV(?:-Nr)?|AVS|INSEE|n°[ ](?:de[ ])?s[ée]curit[ée][ ]sociale|num[ée]ro[ ](?:de[ ])?s[ée]curit[ée][ ]sociale|personnummer|henkil[öo]tunnus|"
-    r"Personalausweis\w{0,12}|Reisepass\w{0,12}|passeport|pasaporte|passaporto|passport|F[üu]hrerschein\w{0,12}|permis[ ]de[ ]conduire|Steuer-?ID(?:Nr)?|"
-    r"Steuernummer|SV-?Nummer|codice[ ]fiscale|carte[ ]d'identit[ée]|num[ée]ro[ ]client|n°[ ]client|security[ ]code|matricule|licen[cs]e[ ]plate|Kennzeichen)"
+    r"(?:SSN|NINO|NI[ ]number|NIR|NHS|MRN|PESEL|DNI|NIE|NIF|CIF|BSN|CPR|CNP|EGN|PPSN?|TFN|SIN|NRIC|Aadhaar|PAN|TIN|ITIN|EIN|VAT(?:[ ]id)"
+    r"?|USt-?Id(?:Nr)?|UID|"
+    r"AHV(?:-Nr)?|AVS|INSEE|n°[ ](?:de[ ])?s[ée]curit[ée][ ]sociale|num[ée]ro[ ](?:de[ ])?s[ée]curit[ée][ ]sociale|personnummer"
+    r"|henkil[öo]tunnus|"
+    r"Personalausweis\w{0,12}|Reisepass\w{0,12}|passeport|pasaporte|passaporto|passport|F[üu]hrerschein\w{0,12}|permis[ ]de[ ]conduire"
+    r"|Steuer-?ID(?:Nr)?|"
+    r"Steuernummer|SV-?Nummer|codice[ ]fiscale|carte[ ]d'identit[ée]|num[ée]ro[ ]client|n°[ ]client|security[ ]code|matricule|licen[cs]"
+    r"e[ ]plate|Kennzeichen)"
 )
 FILLER = r"(?:[ ]?(?:no|nr|number|num|id|card|n°)\b\.?)?[ ]{0,3}(?:(?:is|was|:|=|#|\.|-|\||,|ist|lautet|est|es|è)[ ]{0,3}){0,3}"
 VALUE = r"((?=[A-Z0-9./ \-]{0,24}\d)[A-Z0-9](?:[A-Z0-9]|[./ \-](?=[A-Z0-9]{0,24}\d)){3,24})(?!\w)"
@@ -75,6 +82,11 @@ SHAPES = (
     Rule("ID_NUMBER", re.compile(r"(?<!\w)[A-Z]{6}\d{2}[A-EHLMPR-T]\d{2}[A-Z]\d{3}[A-Z](?!\w)", re.IGNORECASE), 0.9),
     Rule("ID_NUMBER", re.compile(r"(?<![\w.\-])\d{11}(?![\w\-]|\.\d)"), 0.6, is_valid=checksums.is_pesel),
     Rule("ID_NUMBER", re.compile(r"(?<!\w)\d{3}[ ]\d{3}[ ]\d{4}(?!\w)"), 0.5, is_valid=checksums.is_nhs_number),
-    Rule("ID_NUMBER", re.compile(r"(?<!\w)[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{8}\d(?:<<)?[A-Z]?(?!\w)"), 0.5, is_valid=lambda value: count_digits(value) >= 5),
+    Rule(
+        "ID_NUMBER",
+        re.compile(r"(?<!\w)[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{8}\d(?:<<)?[A-Z]?(?!\w)"),
+        0.5,
+        is_valid=lambda value: count_digits(value) >= 5,
+    ),
 )
 IDENTIFIERS: tuple[Rule, ...] = (*LABELLED, *SHAPES)

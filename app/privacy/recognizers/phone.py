@@ -17,9 +17,12 @@ from app.privacy.recognizers.rules import Rule, count_digits, find, only_digits,
 GAP = r"[ .\-/\u00a0\u2011\u2013\u202f\u2009]"
 EXTENSION = r"(?:,?[ ]?(?:x|ext\.?|extension|durchwahl|dw|poste)[ ]?\d{1,5})?"
 WORDS = (
-    r"(?:tel(?:efon(?:nummer)?|[eé]fono|[eé]phone|\.)?|phone(?:[ ](?:no\.?|number|nr\.?))?|mobile(?:[ ](?:no\.?|number))?|cell(?:phone)?|mob|fax|"
-    r"desk|call(?:[ ]me)?(?:[ ](?:on|at))?|ring(?:[ ]me)?(?:[ ](?:on|at))?|reach(?:[ ](?:me|him|her|us))?(?:[ ](?:on|at))?|text|sms|whatsapp|signal|"
-    r"handy|mobil|mobilnummer|festnetz|rückruf|appel\w{0,4}|portable|t[ée]l[ée]copie|llam\w{0,4}|m[óo]vil|rufnummer|hotline|messages[ ]to|answering[ ]at|"
+    r"(?:tel(?:efon(?:nummer)?|[eé]fono|[eé]phone|\.)?|phone(?:[ ](?:no\.?|number|nr\.?))?|mobile(?:[ ](?:no\.?|number))?|cell(?:phone)?"
+    r"|mob|fax|"
+    r"desk|call(?:[ ]me)?(?:[ ](?:on|at))?|ring(?:[ ]me)?(?:[ ](?:on|at))?|reach(?:[ ](?:me|him|her|us))?(?:[ ](?:on|at))?|text|sms"
+    r"|whatsapp|signal|"
+    r"handy|mobil|mobilnummer|festnetz|rückruf|appel\w{0,4}|portable|t[ée]l[ée]copie|llam\w{0,4}|m[óo]vil|rufnummer|hotline|messages[ ]"
+    r"to|answering[ ]at|"
     r"dial|contact[ ](?:no\.?|number)|cellulare|telefoon|gsm)"
 )
 AFTER = r"(?:office|mobile|fax|home|cell|work|direct|mobil|privat|dienstlich|b[üu]ro|portable|bureau)"
@@ -36,7 +39,9 @@ def _is_decimal(value: str) -> bool:
 SHAPES = (
     Rule(
         "PHONE_NUMBER",
-        re.compile(rf"(?<![\w.])(?:\+|00[ ]?)\d{{1,3}}{GAP}?(?:\(0?\d{{0,4}}\){GAP}?)?\d(?:{GAP}{{0,2}}\d){{5,12}}{EXTENSION}(?!\w)", re.IGNORECASE),
+        re.compile(
+            rf"(?<![\w.])(?:\+|00[ ]?)\d{{1,3}}{GAP}?(?:\(0?\d{{0,4}}\){GAP}?)?\d(?:{GAP}{{0,2}}\d){{5,12}}{EXTENSION}(?!\w)", re.IGNORECASE
+        ),
         0.75,
         is_valid=lambda value: 8 <= count_digits(value) <= 20,
     ),
@@ -63,7 +68,9 @@ SHAPES = (
 IN_CONTEXT = (
     Rule(
         "PHONE_NUMBER",
-        re.compile(rf"\b{WORDS}\b[^\d\n+(]{{0,16}}\n?[ ]{{0,4}}(\+?\(?\d[\d ()./\-\u00a0\u202f]{{4,18}}\d{EXTENSION})(?!\w)", re.IGNORECASE),
+        re.compile(
+            rf"\b{WORDS}\b[^\d\n+(]{{0,16}}\n?[ ]{{0,4}}(\+?\(?\d[\d ()./\-\u00a0\u202f]{{4,18}}\d{EXTENSION})(?!\w)", re.IGNORECASE
+        ),
         0.8,
         group=1,
         is_valid=_has_phone_length,

@@ -6,7 +6,7 @@ The mail rule is ours on purpose: Presidio's fetches a suffix list from the inte
 import ipaddress
 import re
 
-from app.privacy.recognizers.checksums import is_address_v4, is_card, is_iban
+from app.privacy.recognizers.checksums import is_address_v4, is_card
 from app.privacy.recognizers.rules import Rule, count_digits, only_digits
 
 INVISIBLE = "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
@@ -57,7 +57,8 @@ CARDS = (
 )
 
 ACCOUNT_WORDS = (
-    r"(?:(?:bank[ ]?)?account|acct\.?|a/c|routing|aba|sort[ ]code|konto(?:nummer)?|kto\.?|blz|bankleitzahl|compte|rib|cuenta|conto|clabe|bsb)"
+    r"(?:(?:bank[ ]?)?account|acct\.?|a/c|routing|aba|sort[ ]code|konto(?:nummer)?|kto\.?|blz|bankleitzahl|compte|rib|cuenta|conto|clabe"
+    r"|bsb)"
 )
 ACCOUNTS = (
     Rule(
@@ -71,32 +72,70 @@ ACCOUNTS = (
     Rule(
         "BANK_ACCOUNT",
         re.compile(
-            rf"\b{ACCOUNT_WORDS}(?:[ ](?:no|nr|number|num|nummer|code|id))?\b\.?[ ]?(?:#|:|=|is|was|\||-)?[ ]{{0,3}}((?:\d[ \-]?){{5,19}}\d)(?!\w)", re.IGNORECASE
+            rf"\b{ACCOUNT_WORDS}(?:[ ](?:no|nr|number|num|nummer|code|id))?\b\.?[ ]?(?:#|:|=|is|was|\||-)?[ ]{{0,3}}((?:\d[ \-]?)"
+            rf"{{5,19}}\d)(?!\w)",
+            re.IGNORECASE,
         ),
         0.7,
         group=1,
     ),
-    Rule("BANK_ACCOUNT", re.compile(r"\b(?:BIC|SWIFT)\b(?:[ /-]?(?:BIC|code))?[ ]?[:#=]?[ ]{0,3}([A-Z]{4}[A-Z]{2}[A-Z0-9]{2}(?:[A-Z0-9]{3})?)(?!\w)"), 0.7, group=1),
+    Rule(
+        "BANK_ACCOUNT",
+        re.compile(r"\b(?:BIC|SWIFT)\b(?:[ /-]?(?:BIC|code))?[ ]?[:#=]?[ ]{0,3}([A-Z]{4}[A-Z]{2}[A-Z0-9]{2}(?:[A-Z0-9]{3})?)(?!\w)"),
+        0.7,
+        group=1,
+    ),
 )
 
 NETWORK = (
     Rule("IP_ADDRESS", re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)"), 0.7, is_valid=is_address_v4),
-    Rule("IP_ADDRESS", re.compile(r"(?<![\w:.])(?:[0-9A-F]{0,4}:){2,7}(?:[0-9A-F]{1,4}|\d{1,3}(?:\.\d{1,3}){3})?(?:%\w{1,12})?(?![\w:])", re.IGNORECASE), 0.8,
-         is_valid=lambda value: _is_address_v6(value) and len(value) > 3, needs=(":",)),
+    Rule(
+        "IP_ADDRESS",
+        re.compile(r"(?<![\w:.])(?:[0-9A-F]{0,4}:){2,7}(?:[0-9A-F]{1,4}|\d{1,3}(?:\.\d{1,3}){3})?(?:%\w{1,12})?(?![\w:])", re.IGNORECASE),
+        0.8,
+        is_valid=lambda value: _is_address_v6(value) and len(value) > 3,
+        needs=(":",),
+    ),
     Rule("MAC_ADDRESS", re.compile(r"(?<![\w:\-])[0-9A-F]{2}(?:([:\-])[0-9A-F]{2})(?:\1[0-9A-F]{2}){4}(?![\w:\-])", re.IGNORECASE), 0.9),
 )
 
 WEB = (
-    Rule("URL", re.compile(r"\b(?:https?|ftps?|sftp|ssh|wss?|ldaps?|jdbc:[a-z]{2,20}|postgres(?:ql)?|mysql|mongodb(?:\+srv)?|redis|amqp)://[^\s<>\"'|\\^`{}]{3,2000}+", re.IGNORECASE),
-         0.8, needs=("://",)),
-    Rule("URL", re.compile(r"(?<![\w@.\-/])www\.[\w\-]{1,63}+(?:\.[\w\-]{1,63}+){1,5}(?:/[^\s<>\"'|]{0,500}+)?", re.IGNORECASE), 0.8, needs=("www.",)),
-    Rule("URL", re.compile(r"(?<![\w@.\-/])(?:[a-z0-9][a-z0-9\-]{1,62}+\.){1,4}(?:com|org|net|edu|gov|co\.uk|de|fr|eu|info|biz|us|ca|au|es|it|nl|ch|at|be|pl|se|dk|fi|jp|in|br|cz|hu|pt|ie|ro|tk|me|tv)"
-                           r"(?![\w\-]|\.\w)(?:/[^\s<>\"'|]{0,500}+)?", re.IGNORECASE), 0.6, needs=(".",)),
+    Rule(
+        "URL",
+        re.compile(
+            r"\b(?:https?|ftps?|sftp|ssh|wss?|ldaps?|jdbc:[a-z]{2,20}|postgres(?:ql)?|mysql|mongodb(?:\+srv)?|redis|amqp)://[^\s<>\"'"
+            r"|\\^`{}]{3,2000}+",
+            re.IGNORECASE,
+        ),
+        0.8,
+        needs=("://",),
+    ),
+    Rule(
+        "URL",
+        re.compile(r"(?<![\w@.\-/])www\.[\w\-]{1,63}+(?:\.[\w\-]{1,63}+){1,5}(?:/[^\s<>\"'|]{0,500}+)?", re.IGNORECASE),
+        0.8,
+        needs=("www.",),
+    ),
+    Rule(
+        "URL",
+        re.compile(
+            r"(?<![\w@.\-/])(?:[a-z0-9][a-z0-9\-]{1,62}+\.){1,4}(?:com|org|net|edu|gov|co\.uk|de|fr|eu|info|biz|us|ca|au|es|it|nl|ch|at"
+            r"|be|pl|se|dk|fi|jp|in|br|cz|hu|pt|ie|ro|tk|me|tv)"
+            r"(?![\w\-]|\.\w)(?:/[^\s<>\"'|]{0,500}+)?",
+            re.IGNORECASE,
+        ),
+        0.6,
+        needs=(".",),
+    ),
 )
 
 WALLETS = (
-    Rule("CRYPTO", re.compile(r"(?<!\w)(?:bc1[ac-hj-np-z02-9]{25,59}|[13][a-km-zA-HJ-NP-Z1-9]{26,34}(?=\W|$))(?!\w)"), 0.6,
-         is_valid=lambda value: count_digits(value) >= 2 and any(c.isupper() for c in value) + value.startswith("bc1") > 0),
+    Rule(
+        "CRYPTO",
+        re.compile(r"(?<!\w)(?:bc1[ac-hj-np-z02-9]{25,59}|[13][a-km-zA-HJ-NP-Z1-9]{26,34}(?=\W|$))(?!\w)"),
+        0.6,
+        is_valid=lambda value: count_digits(value) >= 2 and any(c.isupper() for c in value) + value.startswith("bc1") > 0,
+    ),
     Rule("CRYPTO", re.compile(r"(?<!\w)0x[0-9a-fA-F]{40}(?!\w)"), 0.7, needs=("0x",)),
 )
 

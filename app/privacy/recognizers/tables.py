@@ -17,17 +17,38 @@ SEPARATORS = "|\t;,"
 MAX_COLUMNS = 60
 RULE_LINE = re.compile(r"[\s|:+\-]+")
 NAME_LABEL = (
-    r"(?:(?:full|first|last|given|family|sur|middle|customer|client|employee|contact|patient|user|member|display|account[ ]holder|cardholder)?[ _]?name|surname|"
-    r"employee|patient|customer|client|manager|contact|(?:vor|nach)?name|mitarbeiter(?:in)?|kunde|kundin|ansprechpartner(?:in)?|(?:pr[ée])?nom|nombre|apellidos?|cognome)"
+    r"(?:(?:full|first|last|given|family|sur|middle|customer|client|employee|contact|patient|user|member|display|account[ ]holder"
+    r"|cardholder)?[ _]?name|surname|"
+    r"employee|patient|customer|client|manager|contact|(?:vor|nach)?name|mitarbeiter(?:in)?|kunde|kundin|ansprechpartner(?:in)?|(?:pr[ée]"
+    r")?nom|nombre|apellidos?|cognome)"
 )
 HEADERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("PERSON", re.compile(NAME_LABEL, re.IGNORECASE)),
-    ("PHONE_NUMBER", re.compile(r"(?:phone|tel(?:efon|ephone|éphone|éfono)?|mobile|mobil|cell|fax|handy)(?:[ _]?(?:no\.?|number|nr\.?|nummer))?", re.IGNORECASE)),
-    ("DATE_OF_BIRTH", re.compile(r"(?:date[ _]of[ _]birth|birth[ _]?da(?:te|y)|dob|geburtsdatum|geboren|date[ _]de[ _]naissance|fecha[ _]de[ _]nacimiento)", re.IGNORECASE)),
-    ("BANK_ACCOUNT", re.compile(r"(?:(?:bank[ _])?account(?:[ _](?:no\.?|number))?|konto(?:nummer|nr\.?)?|routing[ _]number|sort[ _]code)", re.IGNORECASE)),
+    (
+        "PHONE_NUMBER",
+        re.compile(
+            r"(?:phone|tel(?:efon|ephone|éphone|éfono)?|mobile|mobil|cell|fax|handy)(?:[ _]?(?:no\.?|number|nr\.?|nummer))?", re.IGNORECASE
+        ),
+    ),
+    (
+        "DATE_OF_BIRTH",
+        re.compile(
+            r"(?:date[ _]of[ _]birth|birth[ _]?da(?:te|y)|dob|geburtsdatum|geboren|date[ _]de[ _]naissance|fecha[ _]de[ _]nacimiento)",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "BANK_ACCOUNT",
+        re.compile(
+            r"(?:(?:bank[ _])?account(?:[ _](?:no\.?|number))?|konto(?:nummer|nr\.?)?|routing[ _]number|sort[ _]code)", re.IGNORECASE
+        ),
+    ),
     ("CREDIT_CARD", re.compile(r"(?:(?:credit[ _])?card(?:[ _](?:no\.?|number))?|kreditkarte|pan)", re.IGNORECASE)),
     ("SECRET", re.compile(r"(?:pass(?:word|wd|phrase)?|pwd|passwort|kennwort|secret|token|api[ _]?key|pin|cvv)", re.IGNORECASE)),
-    ("ADDRESS", re.compile(r"(?:(?:home|street|postal|mailing)?[ _]?address|adresse|anschrift|direcci[óo]n|stra(?:ß|ss)e|street)", re.IGNORECASE)),
+    (
+        "ADDRESS",
+        re.compile(r"(?:(?:home|street|postal|mailing)?[ _]?address|adresse|anschrift|direcci[óo]n|stra(?:ß|ss)e|street)", re.IGNORECASE),
+    ),
     ("ID_NUMBER", re.compile(rf"(?:{WHO}[ _\-]?{KIND}\.?|{LABELS}(?:[ ]?{KIND}\.?)?)", re.IGNORECASE)),
 )
 SCORE = 0.75
@@ -42,7 +63,7 @@ class Cell:
     value: str
 
 
-class TableRecognizer(LocalRecognizer):  # type: ignore[misc]
+class TableRecognizer(LocalRecognizer):
     """Types the cells of a column by its header."""
 
     def __init__(self, language: str) -> None:
@@ -106,7 +127,12 @@ def _fits(kind: str, value: str) -> bool:
         return False
     if kind == "PERSON":
         words = value.replace(",", " ").split()
-        return 1 <= len(words) <= 5 and not any(c.isdigit() or c in "_/\\@=<>(){}[]:$" for c in value) and all(word[0].isalpha() for word in words) and (len(words) > 1 and value[0].isupper())  # noqa: PLR2004
+        return (
+            1 <= len(words) <= 5
+            and not any(c.isdigit() or c in "_/\\@=<>(){}[]:$" for c in value)
+            and all(word[0].isalpha() for word in words)
+            and (len(words) > 1 and value[0].isupper())
+        )  # noqa: PLR2004
     if kind == "SECRET":
         return " " not in value and len(value) > 3  # noqa: PLR2004
     if kind == "ADDRESS":

@@ -10,17 +10,17 @@ from app.api.context import RequestContext
 from app.api.problems import install
 from app.observability import configure_logging
 from app.settings import Settings, load_settings
-from app.wiring import open_services
+from app.wiring import Models, open_services
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The gateway as an ASGI application. Services open at start-up and close at shut-down."""
+def create_app(settings: Settings | None = None, models: Models | None = None) -> FastAPI:
+    """The gateway as an ASGI application. Services open at start-up and close at shut-down; `models` given are shared."""
     settings = settings or load_settings()
 
     @asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
         configure_logging(settings.log_level)
-        async with open_services(settings, is_server=True) as services:
+        async with open_services(settings, is_server=True, models=models) as services:
             application.state.services = services
             yield
 
@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/openapi.json",
     )
     application.add_middleware(RequestContext, max_body_bytes=settings.max_body_bytes, max_document_bytes=settings.max_document_bytes)
-    install(application)
+    install(application, web.wants_page, web.problem_page)
     for router in api.ROUTERS:
         application.include_router(router)
     web.mount(application)

@@ -98,6 +98,12 @@ def read_company(folder: Path) -> SampleCompany:
     return SampleCompany(collections, documents)
 
 
+def read_suggestions(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Questions for the first page by collection; empty when the sample company has none."""
+    content = _read(folder / "manifest.yaml").get("suggestions", {})
+    return {collection: tuple(questions) for collection, questions in content.items()}
+
+
 def _read(path: Path) -> Any:  # noqa: ANN401 - YAML of our own making
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535, description="Port to listen on.")] = 8080
     public_url: Annotated[str, Field(description="Address under which browsers reach the gateway; empty: http://HOST:PORT.")] = ""
     tenant: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$", description="The tenant this installation serves.")] = "sample"
+    company: Annotated[str, Field(max_length=100, description="Name shown on pages.")] = "Sample Company"
     demo: Annotated[bool, Field(description="Demo mode: bundled issuer with one-click people, loopback only.")] = False
 
     oidc_issuer: Annotated[str, Field(description="OpenID Connect issuer whose tokens are accepted.")] = ""

@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from app.audit.digests import load_or_create_key
 from app.audit.log import AuditLog
 from app.audit.signer import CheckpointSigner
 from app.domain.access import Action
+from app.domain.content import Collection
 from app.domain.identity import TenantId
 from app.errors import ConfigurationError, PolicyInvalidError, PortcullisError
 from app.govern.activate import ActivatePolicyBundle
@@ -49,7 +50,7 @@ from app.policy.book import PolicyBook
 from app.policy.bundle import read_folder
 from app.privacy.detector import Detector
 from app.privacy.book import RedactionBook
-from app.sample import read_people
+from app.sample import read_people, read_suggestions
 from app.settings import Settings
 from app.storage import job_rows, schema
 from app.storage.transaction import Database
@@ -95,6 +96,13 @@ class Services:
     index: EmbeddedIndex
     embedder: LocalEmbedder
     policy_watch: "PolicyWatch"
+
+    def suggestions(self, readable: Sequence[Collection]) -> list[dict[str, object]]:
+        """Questions to start with, by collection the viewer may read; in demo mode those of the sample company."""
+        if not self.settings.demo:
+            return []
+        asked = read_suggestions(self.settings.examples)
+        return [{"collection": one.name, "label": one.default_label, "questions": asked[one.name]} for one in readable if one.name in asked]
 
     async def readiness(self) -> dict[str, str]:
         """Each dependency by name: `ok`, or why not."""
@@ -149,20 +157,36 @@ class PolicyWatch:
             self.problem = error.detail
 
 
-@asynccontextmanager
-async def open_services(settings: Settings, *, is_server: bool = False) -> AsyncIterator[Services]:
-    """Build everything for `settings`; with `is_server` also run the worker, the signer's clock and the policy watch.
+@dataclass(frozen=True)
+class Models:
+    """The loaded models: hundreds of megabytes that several services of one process may share."""
 
-    Raises ConfigurationError, naming the command that mends it, when models, schema or keys are not as they must be.
-    """
-    _prepare_folder(settings)
+    detector: Detector
+    embedder: LocalEmbedder
+
+
+async def load_models(settings: Settings) -> Models:
+    """Load both models. Raises ConfigurationError naming `make models` when a folder is missing or damaged."""
     detector, embedder = await asyncio.gather(
         asyncio.to_thread(Detector, settings.models / "ner-en"),
         asyncio.to_thread(LocalEmbedder, settings.models / "embedder", threads=settings.embed_threads),
     )
+    return Models(detector, embedder)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, *, is_server: bool = False, models: Models | None = None) -> AsyncIterator[Services]:
+    """Build everything for `settings`; with `is_server` also run the worker, the signer's clock and the policy watch.
+
+    `models` that are given are shared and stay open. Raises ConfigurationError, naming the command that mends it, when models,
+    schema or keys are not as they must be.
+    """
+    _prepare_folder(settings)
+    loaded = models or await load_models(settings)
     async with AsyncExitStack() as stack:
-        stack.callback(embedder.close)
-        services = await _build(settings, stack, detector, embedder)
+        if models is None:
+            stack.callback(loaded.embedder.close)
+        services = await _build(settings, stack, loaded.detector, loaded.embedder)
         await services.audit.start(services.tenant)
         await services.policy_watch.look()
         if is_server:
@@ -206,7 +230,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
         explain=ExplainAccess(database, policy, audit, identity.claims),
         policies=ReadPolicy(database, policy),
         sign_ins=RecordSignIn(database, audit, identity.sessions),
-        trail=ReadAuditTrail(database, policy, audit, signer),
+        trail=ReadAuditTrail(database, policy, audit, signer, digest_key),
         privacy=AnalyzeText(database, policy, redaction, audit, detector),
         activate=activate,
         policy=policy,

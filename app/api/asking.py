@@ -16,19 +16,8 @@ from app.answer.search import SearchRequest
 from app.api.dependencies import Calling, Wired, for_purpose
 from app.api.idempotency import KeyHeader, once
 from app.api.problems import problem_of
-from app.api.schemas import (
-    AnswerBody,
-    AnswerView,
-    Body,
-    SearchBody,
-    SearchView,
-    answer_view,
-    limits_of,
-    passage_view,
-    receipt_view,
-    search_view,
-)
-from app.api.reopening import reopened_view
+from app.answer.views import answer_view, passage_view, receipt_view, reopened_view, search_view
+from app.api.schemas import AnswerBody, AnswerView, Body, SearchBody, SearchView, limits_of
 from app.domain.content import Answer
 from app.domain.identity import Caller
 from app.errors import InvalidInputError, PortcullisError
@@ -60,7 +49,7 @@ async def me(caller: Calling, services: Wired) -> dict[str, Any]:
     """Who the gateway takes you for, and which collections you may read."""
     subject = caller.subject
     readable = await services.collections.readable(subject)
-    labels = {rank: label for label, rank in (await _labels(services)).items()}
+    labels = {rank: label for label, rank in (await services.policies.labels(services.tenant)).items()}
     return {
         "subject_id": subject.subject_id,
         "tenant": subject.tenant,
@@ -73,8 +62,8 @@ async def me(caller: Calling, services: Wired) -> dict[str, Any]:
     }
 
 
-@router.post("/search")
-async def search(body: SearchBody, caller: Calling, services: Wired, response: Response) -> SearchView:
+@router.post("/search", response_model=SearchView)
+async def search(body: SearchBody, caller: Calling, services: Wired, response: Response) -> dict[str, Any]:
     """Find passages you may read. On record before they leave."""
     asking = for_purpose(caller, body.purpose)
     result = await services.search.run(asking, SearchRequest(body.query, limits_of(body), body.top_k, body.conversation_id))
@@ -101,7 +90,7 @@ async def answers(body: AnswerBody, request: Request, caller: Calling, services:
 
     answer_id = await (await once(request, services, caller, idempotency_key)).run(200, work)
     if made:
-        view = answer_view(made[0]).model_dump(mode="json")
+        view = answer_view(made[0])
     else:
         # A repeat is authorised anew: the first response is not kept, only which answer it was.
         view = reopened_view(await services.history.answer(asking, answer_id))
@@ -134,11 +123,11 @@ async def _events(services: Services, caller: Caller, question: Question) -> Asy
 
 def _event_values(event: AnswerEvent) -> list[tuple[str, Any]]:
     if isinstance(event, Started):
-        head = {"answer_id": event.answer_id, "receipt": receipt_view(event.receipt).model_dump(mode="json")}
-        return [("started", head), *(("passage", passage_view(one).model_dump(mode="json")) for one in event.passages)]
+        head = {"answer_id": event.answer_id, "receipt": receipt_view(event.receipt)}
+        return [("started", head), *(("passage", passage_view(one)) for one in event.passages)]
     if isinstance(event, Spoken):
         return [("sentence", {"text": event.text, "citations": list(event.citations)})]
-    return [("finished", answer_view(event).model_dump(mode="json"))]
+    return [("finished", answer_view(event))]
 
 
 def sse(name: str, value: Any) -> bytes:  # noqa: ANN401 - JSON
@@ -227,8 +216,5 @@ def _json(value: Any) -> Response:  # noqa: ANN401 - JSON
     return Response(orjson.dumps(value), headers=_NO_STORE, media_type="application/json")
 
 
-async def _labels(services: Services) -> dict[str, int]:
-    async with services.database.read() as tx:
-        return (await services.policy.current(tx, services.tenant)).bundle.labels
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 from app.api.asking import parse_time
 from app.api.dependencies import Calling, Wired, for_purpose
 from app.api.schemas import Body, Name
-from app.audit.envelope import rfc3339
+from app.answer.views import zulu
 from app.domain.access import Action
 from app.domain.audit import EventId, Reference
 from app.domain.content import DocumentId
@@ -158,7 +158,7 @@ async def receipt(receipt_id: str, caller: Calling, services: Wired, response: R
 
 def row_view(row: TrailRow) -> dict[str, Any]:
     """An entry for JSON: the envelope and where it stands."""
-    return {**row.event, "index": row.index, "recorded_at": rfc3339(row.recorded_at), "leaf_hash": _base64(row.leaf_hash)}
+    return {**row.event, "index": row.index, "recorded_at": zulu(row.recorded_at), "leaf_hash": _base64(row.leaf_hash)}
 
 
 def _aware(moment: datetime | None) -> datetime | None:

@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problems: one table from error family to HTTP status. Details never carry what a caller may not see."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,24 +153,32 @@ def _http(request: Request, error: HTTPException) -> Response:
     return problem_response(request, InvalidInputError("The request body is not valid JSON of the expected form."))
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of `app` as a problem."""
+def install(app: FastAPI, wants_page: Callable[[Request], bool], page: Callable[[Request, int, str], Response]) -> None:
+    """Answer every error of `app` as a problem, and a browser with a page that says the same."""
+
+    def answered(request: Request, error: PortcullisError) -> Response:
+        response = problem_response(request, error)
+        return page(request, response.status_code, error.detail) if wants_page(request) else response
 
     async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, PortcullisError)  # noqa: S101 - the registration below says so; this tells the type checker
-        return problem_response(request, error)
+        return answered(request, error)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
+        if wants_page(request):
+            return answered(request, InvalidInputError("Some parts of the form are not valid."))
         return _invalid(request, error)
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
+        if wants_page(request) and error.status_code == TYPES[NotFoundError].status:
+            return answered(request, NotFoundError())
         return _http(request, error)
 
     async def unknown(request: Request, error: Exception) -> Response:
         _log.error("request_failed", kind=type(error).__name__, exc_info=error)
-        return problem_response(request, PortcullisError("Something went wrong inside. Nothing was released."))
+        return answered(request, PortcullisError("Something went wrong inside. Nothing was released."))
 
     app.add_exception_handler(PortcullisError, known)
     app.add_exception_handler(RequestValidationError, invalid)

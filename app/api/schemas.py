@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.domain.content import Answer, Citation, Passage, Receipt, SearchResult
 from app.domain.search import SearchLimits
 
 MAX_QUESTION_CHARS = 8_000
@@ -140,57 +139,3 @@ class AnswerView(BaseModel):
 def limits_of(body: SearchBody | AnswerBody) -> SearchLimits:
     """The caller's narrowing as the index takes it."""
     return SearchLimits(tuple(body.collections), tuple(body.filters.labels), tuple(body.filters.languages), body.filters.updated_after)
-
-
-def passage_view(passage: Passage) -> PassageView:
-    """A passage for JSON."""
-    hidden = [HiddenView(start=one.start, end=one.end, entity_type=one.entity_type) for one in passage.hidden]
-    fields = {name: getattr(passage, name) for name in PassageView.model_fields if name not in {"hidden", "heading_path"}}
-    return PassageView(**fields, hidden=hidden, heading_path=list(passage.heading_path))
-
-
-def receipt_view(receipt: Receipt) -> ReceiptView:
-    """A receipt reference for JSON."""
-    return ReceiptView(receipt_id=receipt.receipt_id, log=receipt.log, index=receipt.index, leaf_hash=receipt.leaf_hash)
-
-
-def citation_view(citation: Citation) -> CitationView:
-    """A citation for JSON."""
-    return CitationView(**{name: getattr(citation, name) for name in CitationView.model_fields})
-
-
-def search_view(result: SearchResult) -> SearchView:
-    """A search result for JSON."""
-    return SearchView(
-        passages=[passage_view(one) for one in result.passages],
-        state=result.state.value,
-        decision_id=result.decision_id,
-        policy_digest=result.policy_digest,
-        receipt=receipt_view(result.receipt),
-        degraded=list(result.degraded),
-    )
-
-
-def answer_view(answer: Answer) -> AnswerView:
-    """An answer for JSON."""
-    refusal = None
-    if answer.refusal_code is not None:
-        refusal = {"code": answer.refusal_code, "message": answer.refusal_message or ""}
-    return AnswerView(
-        answer_id=answer.answer_id,
-        conversation_id=answer.conversation_id,
-        question=answer.question,
-        state=answer.state.value,
-        answer=answer.text,
-        citations=[citation_view(one) for one in answer.citations],
-        passages=[passage_view(one) for one in answer.passages],
-        refusal=refusal,
-        model={"name": answer.model.name, "kind": answer.model.kind},
-        grounding={"supported_share": answer.grounding.supported_share, "unsupported": list(answer.grounding.unsupported)},
-        usage={"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.completion_tokens},
-        decision_id=answer.decision_id,
-        policy_digest=answer.policy_digest,
-        receipt=receipt_view(answer.receipt),
-        degraded=list(answer.degraded),
-        created_at=answer.created_at,
-    )

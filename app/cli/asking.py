@@ -7,7 +7,7 @@ import typer
 
 from app.answer.question import AnswerQuestion, Question
 from app.answer.search import SearchRequest
-from app.api.schemas import answer_view, search_view
+from app.answer.views import answer_view, search_view
 from app.cli.options import AsOption, DataOption, JsonOption, PurposeOption, caller_as, run_with, say, settings_for
 from app.domain.content import Answer
 from app.domain.identity import Caller
@@ -53,7 +53,7 @@ def ask(
         return await answer_for(services.answer, caller, Question(question, SearchLimits(collections=tuple(collections or ()))))
 
     answer = run_with(settings_for(data), work)
-    say(as_json, answer_view(answer).model_dump(mode="json"), answer_text(answer))
+    say(as_json, answer_view(answer), answer_text(answer))
 
 
 def answer_text(answer: Answer) -> str:
@@ -84,7 +84,7 @@ def search(
     async def work(services: Services) -> Any:  # noqa: ANN401 - JSON
         caller = await caller_as(services, person, purpose)
         result = await services.search.run(caller, SearchRequest(query, SearchLimits(collections=tuple(collections or ())), top_k))
-        return search_view(result).model_dump(mode="json")
+        return search_view(result)
 
     found = run_with(settings_for(data), work)
     lines = [f"{one['rank']:>2}  {one['title']}  [{one['collection']}, {one['label']}]\n    {' '.join(one['text'].split())[:200]}" for one in found["passages"]]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ import uvicorn
 from app.cli.options import DEMO_FILE, DataOption, settings_for
 from app.cli.seeding import seed
 from app.cli.tour import tour
-from app.main import create_app
 from app.observability import configure_logging
 from app.settings import Settings, load_settings
 from app.wiring import open_services
@@ -54,7 +54,8 @@ def demo(
 async def _seed(settings: Settings) -> None:
     async with open_services(settings) as services:
         (settings.data / DEMO_FILE).write_text(json.dumps({"public_url": settings.base_url}), encoding="utf-8")
-        taken = await seed(services, is_embedding=False)
+        taken = await seed(services, is_embedding=True)
+        await services.worker.drain()
     if taken:
         typer.echo(f"The sample company is in: {taken} documents taken in.")
 
@@ -69,9 +70,15 @@ def serve(data: DataOption = None) -> None:
 
 
 def _serve(settings: Settings) -> None:
+    # The server reads its settings where every server does; this process has them from the command line.
+    os.environ |= {f"PORTCULLIS_{name.upper()}": str(value) for name, value in _given(settings).items()}
     uvicorn.run(
-        create_app(settings), host=settings.host, port=settings.port, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10
+        "app.main:create_app", factory=True, host=settings.host, port=settings.port, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10
     )
+
+
+def _given(settings: Settings) -> dict[str, object]:
+    return {"data": settings.data, "demo": settings.demo, "host": settings.host, "port": settings.port, "public_url": settings.public_url}
 
 
 def worker(data: DataOption = None) -> None:

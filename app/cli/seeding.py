@@ -29,11 +29,11 @@ async def seed(services: Services, *, is_embedding: bool) -> int:
     for one in company.collections:
         if one.name not in known:
             await services.collections.create(caller, _collection(services.tenant, one))
-    missing = [one for one in company.documents if not await _is_present(services, one)]
+    missing = [document for document in company.documents if not await _is_present(services, document)]
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("Taking in the sample company", total=len(missing))
-        for one in missing:
-            await services.submit.run(caller, await _submission(one))
+        for document in missing:
+            await services.submit.run(caller, await _submission(document))
             while await services.worker.run_once(only_ingest=not is_embedding):
                 pass
             progress.advance(bar)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import typer
 
 from app.answer.question import Question
-from app.api.schemas import answer_view
 from app.audit import verifier
 from app.cli.asking import answer_for
 from app.cli.options import DEMO_FILE, caller_as
@@ -25,7 +24,7 @@ from app.wiring import Services, open_services
 
 PARENTAL = "How many weeks of paid parental leave do I get?"
 SALARY = "What is the salary band for senior engineers?"
-CASE_NOTES = "Which employee gets a performance improvement plan?"
+CASE_NOTES = "What was agreed in the performance talk about the workload?"
 NOWHERE = "What is the airspeed velocity of an unladen swallow?"
 
 
@@ -153,7 +152,7 @@ async def _receipt(services: Services) -> Shown:
         is_caught = False
     except verifier.InvalidReceiptError:
         is_caught = True
-    lines = (f"{answer_view(answer).receipt.receipt_id} holds offline, text and all", f"a changed copy {'is refused' if is_caught else 'PASSES'}")
+    lines = (f"{answer.receipt.receipt_id} holds offline, text and all", f"a changed copy {'is refused' if is_caught else 'PASSES'}")
     return Shown("The receipt verifies", lines, is_caught)
 
 

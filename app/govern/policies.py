@@ -1,10 +1,11 @@
 """ReadPolicy: what is in force. Rules are for holders of `policy.read`; others learn the digest, which every receipt names anyway."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.domain.access import Action, Outcome
-from app.domain.identity import Caller
+from app.domain.identity import Caller, Subject, TenantId
 from app.errors import NotFoundError
 from app.policy.book import PolicyBook
 from app.policy.bundle import MODEL
@@ -19,6 +20,18 @@ class ReadPolicy:
 
     database: Database
     policy: PolicyBook
+
+    async def rights(self, subject: Subject, actions: Sequence[Action]) -> dict[Action, Outcome]:
+        """Which rights over the gateway itself the subject has, for what a page offers."""
+        async with self.database.read() as tx:
+            snapshot = await self.policy.current(tx, subject.tenant)
+        resource = gateway_resource(subject.tenant)
+        return {action: snapshot.decide(subject, action, resource).outcome for action in actions}
+
+    async def labels(self, tenant: TenantId) -> dict[str, int]:
+        """Labels with their ranks."""
+        async with self.database.read() as tx:
+            return dict((await self.policy.current(tx, tenant)).bundle.labels)
 
     async def active(self, caller: Caller) -> dict[str, Any]:
         """Digest, times and people of the activation; rows and model with the right to read them."""

@@ -1,8 +1,9 @@
 """ReadAuditTrail: an officer's look into the log, itself on record before rows leave; proofs, checkpoints and receipts."""
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -10,10 +11,14 @@ from app.audit import envelope
 from app.audit.events import by_caller, decided
 from app.audit.log import AuditLog, log_name
 from app.audit.receipts import build_receipt
+from app.audit.digests import keyed_digest
+from app.audit.merkle import leaf_hash
 from app.audit.signer import CheckpointSigner
 from app.audit.verification import LogReport, verify_log
+from app.audit.verifier import InvalidReceiptError, verify_receipt
 from app.domain.access import Action
 from app.domain.audit import EventId, EventType, InclusionProof, JsonValue, LogEntry, Reference
+from app.domain.content import Receipt
 from app.domain.identity import Caller, TenantId
 from app.errors import InvalidInputError, NotFoundError
 from app.govern.rights import require_right
@@ -53,6 +58,7 @@ class ReadAuditTrail:
     policy: PolicyBook
     audit: AuditLog
     signer: CheckpointSigner
+    digest_key: bytes
 
     async def search(self, caller: Caller, request: TrailRequest) -> list[TrailRow]:
         """Entries that match, newest first. Needs `audit.read`, a case and a reason; recorded before rows are read."""
@@ -93,6 +99,62 @@ class ReadAuditTrail:
             await self._entry(caller, event_id)
         proof = await self.audit.prove(tenant, entry)
         return build_receipt(receipt_id, entry, proof, self.audit.verifier_key(tenant), opening)
+
+    async def holds(self, caller: Caller, receipt_id: str) -> bool:
+        """Whether the receipt of something released to the caller verifies right now, by the verifier that anybody may run."""
+        try:
+            verify_receipt(await self.receipt(caller, receipt_id), self.audit.verifier_key(caller.subject.tenant))
+        except InvalidReceiptError:
+            return False
+        return True
+
+    async def receipt_facts(self, caller: Caller, receipt_id: str) -> dict[str, Any]:
+        """What a page shows of a receipt: its place, whether it verifies, policy and model."""
+        receipt = await self.receipt(caller, receipt_id)
+        event = receipt["event"]
+        place = Receipt(receipt_id, receipt["log"], receipt["index"], leaf_hash(base64.b64decode(receipt["leaf"])).hex())
+        is_verified = await self.holds(caller, receipt_id)
+        return {"receipt": place, "is_verified": is_verified, "policy_digest": event["policy_digest"], "model": event["fields"].get("model", "not used")}
+
+    async def require(self, caller: Caller) -> None:
+        """Raise AccessDeniedError, recorded, unless the caller holds `audit.read`."""
+        await require_right(self.database, self.policy, self.audit, caller, Action.AUDIT_READ)
+
+    def pseudonym(self, actor: str) -> str:
+        """A stable name for an actor that tells nothing about the person: naming one needs a second person."""
+        if "|" not in actor:
+            return actor
+        return f"person-{keyed_digest(self.digest_key, 'actor', actor)[:8]}"
+
+    async def overview(self, caller: Caller) -> dict[str, Any]:
+        """Whether the log is whole, proved in this request, and what was refused lately. Needs `audit.read`; recorded."""
+        decision = await require_right(self.database, self.policy, self.audit, caller, Action.AUDIT_READ)
+        tenant = caller.subject.tenant
+        await self.audit.record(by_caller(caller, decided(EventType.AUDIT_QUERIED, decision, (), {"filters": ["overview"]})))
+        await self.audit.checkpoint(tenant)
+        report = await self.verify(tenant)
+        async with self.database.read() as tx:
+            refused = await self.audit.search(tx, tenant, EventQuery(outcome="deny", limit=8))
+            looks = await self.audit.search(tx, tenant, EventQuery(type=EventType.AUDIT_QUERIED.value, limit=8))
+        now = datetime.now(UTC)
+        integrity = {
+            "is_whole": report.is_intact,
+            "entries": report.entries,
+            "problem": report.problems[0] if report.problems else "",
+            "checkpoint_entries": report.checkpoint_size,
+            "checkpoint_at": now if report.checkpoint_size else None,
+            "checked_at": now,
+        }
+        return {"integrity": integrity, "panels": [self._panel("What was refused lately?", refused), self._panel("Who looked into the log lately?", looks)]}
+
+    def _panel(self, question: str, entries: Sequence[LogEntry]) -> dict[str, Any]:
+        rows = [_row(entry) for entry in entries]
+        lines = [
+            [str(one.index), f"{one.recorded_at:%Y-%m-%d %H:%M:%S} UTC", one.event["type"], self.pseudonym(one.event["actor"]), one.event["reason_code"]]
+            for one in rows
+        ]
+        answer = "The newest entries, latest first." if lines else "Nothing so far."
+        return {"question": question, "answer": answer, "columns": ["Entry", "Time", "What", "Who", "Reason"], "rows": lines, "address": "/log", "link": "Search the log"}
 
     async def checkpoint(self, tenant: TenantId) -> str:
         """The newest signed checkpoint: no right needed, it tells a size and a hash."""

@@ -139,7 +139,7 @@ class DemoIssuer:
         if grant is None or grant.expires_at < time.monotonic() or form.get("grant_type") != "authorization_code":
             return None
         is_same = form.get("redirect_uri") == grant.redirect_uri and form.get("client_id", self.address.client_id) == self.address.client_id
-        if not is_same or create_s256_code_challenge(form.get("code_verifier", "")) != grant.code_challenge:
+        if not is_same or create_s256_code_challenge(form.get("code_verifier", "")) != grant.code_challenge:  # type: ignore[no-untyped-call]
             return None
         identity = {"sub": grant.person.name, "aud": self.address.client_id, "nonce": grant.nonce}
         return {

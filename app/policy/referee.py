@@ -62,7 +62,7 @@ def _gate(subject: _Asker, tenant: str, resource: _Asked) -> bool:
     )
 
 
-class _CompiledEnforcer(casbin.Enforcer):
+class _CompiledEnforcer(casbin.Enforcer):  # type: ignore[misc]  # the library ships no types
     """Parses the matcher once. Safe because the matcher is ours and rows are never part of it."""
 
     _compiled: Any = None

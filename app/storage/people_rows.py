@@ -1,13 +1,13 @@
 """Queries over browser sessions, sign-ins under way and idempotency keys. Secrets are kept as digests only."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
 from app.domain.identity import SubjectId, TenantId
-from app.storage.tables import idempotency, known_subject, login_attempt, web_session
+from app.storage.tables import idempotency, known_subject, login_attempt, pending_question, web_session
 from app.storage.transaction import Transaction
 
 
@@ -104,6 +104,21 @@ async def take_login(tx: Transaction, state_digest: str, not_before: datetime) -
     if row is None or row.created_at < not_before:
         return None
     return LoginAttempt(row.state_digest, row.nonce, row.code_verifier, row.next_path, row.created_at)
+
+
+async def put_question(tx: Transaction, question_id: str, session_digest: str, body: dict[str, Any], moment: datetime) -> None:
+    """Keep a question between the form and its stream, and drop the ones that were never streamed."""
+    await tx.connection.execute(delete(pending_question).where(pending_question.c.created_at < moment - timedelta(minutes=5)))
+    values = {"question_id": question_id, "session_digest": session_digest, "body": body, "created_at": moment}
+    await tx.connection.execute(insert(pending_question).values(**values))
+
+
+async def take_question(tx: Transaction, question_id: str, session_digest: str) -> dict[str, Any] | None:
+    """A question of this session, once only, or `None`."""
+    mine = (pending_question.c.question_id == question_id, pending_question.c.session_digest == session_digest)
+    body = (await tx.connection.execute(select(pending_question.c.body).where(*mine))).scalar_one_or_none()
+    await tx.connection.execute(delete(pending_question).where(*mine))
+    return body
 
 
 async def claim_key(tx: Transaction, key: IdempotencyKey, body_digest: str, moment: datetime) -> tuple[str, int | None, Any] | None:

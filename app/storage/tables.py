@@ -181,6 +181,14 @@ known_subject = Table(
     Column("claims", JSON, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
 )
+pending_question = Table(
+    "pending_question",
+    metadata,
+    Column("question_id", ID, primary_key=True),
+    Column("session_digest", DIGEST, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
 login_attempt = Table(
     "login_attempt",
     metadata,

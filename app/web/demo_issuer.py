@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from app.api.dependencies import Wired
+from app.web.dependencies import Wired
 from app.errors import NotFoundError
 from app.identity.demo_issuer import DemoIssuer
 from app.web.templating import page

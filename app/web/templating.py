@@ -23,7 +23,7 @@ _environment.filters.update(FILTERS)
 
 def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:  # noqa: ANN401 - template values
     """A page, never cached: it may hold governed text."""
-    content = _environment.get_template(name).render(request=request, **values)
+    content = _environment.get_template(name).render(request=request, status=status, **values)
     return HTMLResponse(content, status, {"Cache-Control": "no-store"})
 
 

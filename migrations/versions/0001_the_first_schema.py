@@ -185,6 +185,13 @@ def upgrade() -> None:
     sa.Column('created_at', UtcDateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('state_digest', name=op.f('pk_login_attempt'))
     )
+    op.create_table('pending_question',
+    sa.Column('question_id', sa.String(length=80), nullable=False),
+    sa.Column('session_digest', sa.String(length=80), nullable=False),
+    sa.Column('body', sa.JSON(), nullable=False),
+    sa.Column('created_at', UtcDateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('question_id', name=op.f('pk_pending_question'))
+    )
     op.create_table('policy_bundle',
     sa.Column('digest', sa.String(length=80), nullable=False),
     sa.Column('tenant', sa.String(length=200), nullable=False),
@@ -275,6 +282,7 @@ def downgrade() -> None:
     op.drop_table('web_session')
     op.drop_table('tenant_state')
     op.drop_table('policy_bundle')
+    op.drop_table('pending_question')
     op.drop_table('login_attempt')
     op.drop_table('known_subject')
     with op.batch_alter_table('job', schema=None) as batch_op:

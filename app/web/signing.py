@@ -1,0 +1,83 @@
+"""Pages of signing in and out: the code flow with the configured issuer, a session cookie at its end."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from app.errors import NotAuthenticatedError
+from app.identity.sign_in import take_attempt
+from app.web.dependencies import COOKIE, Checked, Wired
+from app.web.templating import page
+
+router = APIRouter(include_in_schema=False)
+_STATE_COOKIE = "portcullis_sign_in"
+_STATE_LIVES_S = 600
+_MAX_PATH = 300
+
+
+@router.get("/sign-in")
+async def sign_in(request: Request, services: Wired, next_path: Annotated[str, Query(alias="next")] = "/") -> Response:
+    """The sign-in page, with one button a sample person in demo mode."""
+    demo = services.identity.demo
+    people = list(demo.people.values()) if demo else []
+    return page(request, "sign-in.html", viewer=None, company=services.settings.company, people=people, next_path=_own_path(next_path))
+
+
+@router.get("/sign-in/start")
+async def start(
+    request: Request,
+    services: Wired,
+    next_path: Annotated[str, Query(alias="next")] = "/",
+    person: Annotated[str | None, Query(alias="as", max_length=100)] = None,
+) -> Response:
+    """Off to the issuer. In demo mode the person picked here is passed on as a hint."""
+    hint = person if services.identity.demo else None
+    async with services.database.write() as tx:
+        url, state = await services.identity.sign_in.begin(tx, _callback(services), _own_path(next_path), hint)
+    response = RedirectResponse(url, 303)
+    response.set_cookie(_STATE_COOKIE, state, max_age=_STATE_LIVES_S, httponly=True, samesite="lax", secure=_is_secure(services), path="/auth")
+    return response
+
+
+@router.get("/auth/callback")
+async def callback(request: Request, services: Wired, code: str = "", state: str = "") -> Response:
+    """Back from the issuer: the state must be the one this browser left with."""
+    try:
+        if not state or request.cookies.get(_STATE_COOKIE) != state:
+            reason = "state_differs"
+            raise NotAuthenticatedError(reason)
+        async with services.database.write() as tx:
+            attempt = await take_attempt(tx, state)
+        claims = await services.identity.sign_in.finish(attempt, _callback(services), code)
+    except NotAuthenticatedError as error:
+        await services.sign_ins.refused(services.tenant, error.reason)
+        raise
+    secret, _ = await services.sign_ins.open(claims, str(request.scope["portcullis_request_id"]))
+    response = RedirectResponse(attempt.next_path if attempt else "/", 303)
+    response.delete_cookie(_STATE_COOKIE, path="/auth")
+    response.set_cookie(COOKIE, secret, httponly=True, samesite="lax", secure=_is_secure(services), path="/")
+    return response
+
+
+@router.post("/sign-out")
+async def sign_out(request: Request, services: Wired, session: Checked) -> Response:
+    """End the session, here and in the database."""
+    await services.sign_ins.end(session, str(request.scope["portcullis_request_id"]))
+    response = RedirectResponse("/sign-in", 303)
+    response.delete_cookie(COOKIE, path="/")
+    return response
+
+
+def _callback(services: Wired) -> str:
+    return f"{services.settings.base_url}/auth/callback"
+
+
+def _is_secure(services: Wired) -> bool:
+    return services.settings.base_url.startswith("https://")
+
+
+def _own_path(path: str) -> str:
+    """A path of this gateway; anything that could lead elsewhere becomes the start page."""
+    is_own = path.startswith("/") and not path.startswith(("//", "/\\")) and len(path) <= _MAX_PATH and path.isprintable()
+    return path if is_own and "\\" not in path else "/"

@@ -27,7 +27,8 @@ from app.privacy.recognizers.address import ADDRESSES
 from app.privacy.recognizers.dates import AGES, DATES, TITLES
 from app.privacy.recognizers.iban import IbanRecognizer
 from app.privacy.recognizers.identifiers import IDENTIFIERS
-from app.privacy.recognizers.names import PATTERNS, NameListRecognizer
+from app.privacy.recognizers.listed_names import NameListRecognizer
+from app.privacy.recognizers.names import PATTERNS
 from app.privacy.recognizers.organizations import ORGANIZATIONS
 from app.privacy.recognizers.phone import PhoneRecognizer
 from app.privacy.recognizers.rules import RuleRecognizer

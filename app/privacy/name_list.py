@@ -17,7 +17,7 @@ import faker.providers.lorem as lorem_providers
 import faker.providers.person as person_providers
 
 RESOURCES = Path(__file__).parent / "resources"
-WORD = re.compile(r"[^\W\d_][\w'’\-]*")
+WORD = re.compile(r"[^\W\d_][\w'\u2019\-]*")
 PARTICLES = frozenset(
     [
         "van",
@@ -151,7 +151,7 @@ def _collect(prefix: str) -> set[str]:
         for value in _values(provider, prefix):
             for word in WORD.findall(value):
                 if len(word) >= MIN_LETTERS and word.lower() not in PARTICLES and not IDEOGRAPHS.search(word):
-                    found |= _spellings(word.strip("'’-"))
+                    found |= _spellings(word.strip("'\u2019-"))
     return {word for word in found if len(word) >= 2}  # noqa: PLR2004
 
 

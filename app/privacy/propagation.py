@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from app.domain.privacy import Span
 from app.privacy.lexicon import PARTICLES, Lexicon
-from app.privacy.recognizers.names import words_of
+from app.privacy.recognizers.words import words_of
 
 MIN_LETTERS = 3
 MIN_SCORE = 0.6

@@ -1,4 +1,4 @@
-"""Redaction rules: `policies/redaction.yaml` as a frozen value with a digest. Read once, never patched; a bad file leaves the old one standing.
+"""Redaction rules: `policies/redaction.yaml` as a frozen value with a digest. Never patched; a bad file leaves the old one standing.
 
 Closed by default three times: a type in no list is hidden, a profile nobody defined is `strict`, and secrets are hidden in all.
 """
@@ -56,7 +56,8 @@ def parse_redaction(file_name: str, text: str) -> RedactionPolicy:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise PolicyInvalidError(f"{file_name}, line {mark.line + 1 if mark else 1}: not valid YAML.") from error
+        message = f"{file_name}, line {mark.line + 1 if mark else 1}: not valid YAML."
+        raise PolicyInvalidError(message) from error
     reader = _Reader(file_name)
     top = reader.mapping(root, {"version", "profiles"})
     if reader.text(top["version"]) != VERSION:

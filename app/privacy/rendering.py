@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from app.domain.privacy import HiddenSpan, Rendering, Span
 
@@ -46,7 +47,7 @@ def render(text: str, spans: Sequence[Span], visible: frozenset[str]) -> Renderi
 def _merged(text: str, spans: Sequence[Span], visible: frozenset[str]) -> Iterator[tuple[int, int, str]]:
     """Ranges to hide, clipped to the text, sorted; overlapping ones of a damaged record as one."""
     ranges = [(max(0, s.start), min(len(text), s.end), s.entity_type) for s in spans if s.entity_type not in visible]
-    if any(left[1] > right[0] for left, right in zip(ranges, ranges[1:], strict=False)):
+    if any(left[1] > right[0] for left, right in pairwise(ranges)):
         ranges.sort()
     current: tuple[int, int, str] | None = None
     for start, end, entity_type in ranges:

@@ -32,7 +32,7 @@ OCCUPATION = re.compile(
     r"directeur|directrice|responsable|g[ée]rante?|conseill[eè]re?|ing[ée]nieure?|charg[ée]e?|secr[ée]taire|comptable)s?",
     re.IGNORECASE,
 )
-WORD = re.compile(r"[^\W\d_][\w'’\-]*")
+WORD = re.compile(r"[^\W\d_][\w'\u2019\-]*")
 
 
 def find_titles(text: str, spans: Sequence[Span]) -> Iterator[Span]:

@@ -88,6 +88,7 @@ class SpanScore:
     annotated: int = 0
 
     def __add__(self, other: "SpanScore") -> "SpanScore":
+        """Counts of both."""
         return SpanScore(self.true_positives + other.true_positives, self.predicted + other.predicted, self.annotated + other.annotated)
 
     @property

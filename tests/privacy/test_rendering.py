@@ -1,6 +1,7 @@
 """What a viewer sees, what a draft may repeat, and how offsets travel: properties over arbitrary texts and spans."""
 
 import time
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,7 +101,7 @@ def test_rebased_spans_mark_the_same_characters_of_the_chunk(case: tuple[str, tu
     marked = {i: span.entity_type for span in moved for i in range(span.start, span.end)}
     assert marked == {i: owner[origin] for i, origin in enumerate(source) if origin in owner}
     assert all(0 <= span.start < span.end <= len(chunk) for span in moved)
-    assert all(left.end <= right.start for left, right in zip(moved, moved[1:], strict=False))
+    assert all(left.end <= right.start for left, right in pairwise(moved))
 
 
 def test_a_name_cut_by_a_chunk_border_stays_hidden_on_both_sides() -> None:

@@ -1,5 +1,7 @@
 """Overlaps settle so that nothing found is left bare, and the stronger type names what both found."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ def test_result_is_sorted_disjoint_and_inside_the_text(case: tuple[str, list[Spa
     text, found = case
     spans = resolve(text, found)
     assert all(0 <= span.start < span.end <= len(text) for span in spans)
-    assert all(left.end <= right.start for left, right in zip(spans, spans[1:], strict=False))
+    assert all(left.end <= right.start for left, right in pairwise(spans))
 
 
 @given(findings())
@@ -81,7 +83,7 @@ def test_segments_cover_the_text_and_overlap_at_unnatural_borders(text: str) -> 
     segments = list(split(text))
     assert segments[0].start == 0
     assert segments[-1].end == len(text)
-    for left, right in zip(segments, segments[1:], strict=False):
+    for left, right in pairwise(segments):
         assert right.start == left.end if not left.is_cut_right else right.start == left.end - OVERLAP
         assert left.end - left.start <= LIMIT
 

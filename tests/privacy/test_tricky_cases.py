@@ -39,7 +39,9 @@ HIDDEN: list[tuple[str, str, str]] = [
     ("415.555.2671 ext. 12", "415.555.2671 ext. 12", "PHONE_NUMBER"),
     ("06\u00a012\u00a034\u00a056\u00a078", "06\u00a012\u00a034\u00a056\u00a078", "PHONE_NUMBER"),
     ("+33\u202f1\u202f42\u202f68\u202f53\u202f00", "+33\u202f1\u202f42\u202f68\u202f53\u202f00", "PHONE_NUMBER"),
+    ("my direct line 415-555-2671, so 555-0100 at night", "415-555-2671", "PHONE_NUMBER"),
     # accounts and cards
+    ("order id 4111111111111111", "4111111111111111", "CREDIT_CARD"),
     ("IBAN DE89 3704 0044 0532 0130 00 is ours", "DE89 3704 0044 0532 0130 00", "IBAN_CODE"),
     ("gb82 west 1234 5698 7654 32 wurde", "gb82 west 1234 5698 7654 32", "IBAN_CODE"),
     ("DE89-3704-0044-0532-0130-00", "DE89-3704-0044-0532-0130-00", "IBAN_CODE"),

@@ -28,7 +28,9 @@ ROAD = (
     r"(?:rue|avenue|av\.|boulevard|bd|place|chemin|all[ée]e|impasse|quai|route|cours|via|viale|piazza|corso|calle|c/|avda\.?|avenida"
     r"|paseo|plaza|rua|praça|travessa|strada|ul\.|ulica|al\.)"
 )
-ARTICLE = r"(?:de[ ]|do[ ]|da[ ]|dos[ ]|das[ ]|di[ ]|delle[ ]|du[ ]|des[ ]|la[ ]|le[ ]|les[ ]|del[ ]|della[ ]|dei[ ]|el[ ]|d'|l'|l’|d’)"
+ARTICLE = (
+    r"(?:de[ ]|do[ ]|da[ ]|dos[ ]|das[ ]|di[ ]|delle[ ]|du[ ]|des[ ]|la[ ]|le[ ]|les[ ]|del[ ]|della[ ]|dei[ ]|el[ ]|d'|l'|l\u2019|d\u2019)"
+)
 UNIT = (
     r"(?:,?\s{0,3}(?:[>?|*]{1,3}[ ]{0,2})?(?:[Aa]pt\.?|Suite|Unit|Flat|App\.?|Floor|\d{1,2}º|Box|Wohnung|Whg\.?|Stiege|Top|b[âa]t\.?"
     r"|esc\.|izq\.?|dcha\.?)\s{0,2}[\w.]{0,6}){0,3}"
@@ -112,7 +114,7 @@ ADDRESSES: tuple[Rule, ...] = (
     Rule(
         "ADDRESS",
         re.compile(
-            rf"(?<![\w.,\-])\d{{1,6}}[ ](?:[\w.’'\-]{{1,24}}[ ]){{1,5}}?(?:\d{{1,5}}\.?)?\s{{0,3}},?{LEAD}[ ]?(?:Apt\.|Suite|Unit)[ ]"
+            rf"(?<![\w.,\-])\d{{1,6}}[ ](?:[\w.\u2019'\-]{{1,24}}[ ]){{1,5}}?(?:\d{{1,5}}\.?)?\s{{0,3}},?{LEAD}[ ]?(?:Apt\.|Suite|Unit)[ ]"
             rf"\d{{1,5}}{TAIL}"
         ),
         0.6,

@@ -1,3 +1,4 @@
+# ruff: noqa: PLR2004 - lengths, moduli and limits are those of the standards named beside them
 """Dates, dates of birth, ages and forms of address. Durations and relative dates are not personal data and are not stored."""
 
 import re
@@ -13,14 +14,14 @@ MONTHS = (
     r"|augustus|januari|februari|juni|juli)"
 )
 DAY = r"\d{1,2}(?:\.|st|nd|rd|th|er|º)?"
-YEAR = r"(?:(?:19|20)\d{2}|['’]?\d{2}(?!\d|[.,:]\d))"
+YEAR = r"(?:(?:19|20)\d{2}|['\u2019]?\d{2}(?!\d|[.,:]\d))"
 
 
 def _is_calendar(value: str) -> bool:
     """Day, month and year stand in a possible order."""
     parts = [int(part) for part in re.split(r"[./\-]", value)]
-    day_month = parts[1:] if parts[0] > 31 else parts[:2]  # noqa: PLR2004
-    return all(1 <= part <= 31 for part in day_month) and min(day_month) <= 12  # noqa: PLR2004
+    day_month = parts[1:] if parts[0] > 31 else parts[:2]
+    return all(1 <= part <= 31 for part in day_month) and min(day_month) <= 12
 
 
 NUMERIC = r"(?:\d{1,2}[./\-]\d{1,2}[./\-](?:19|20)?\d{2}|(?:19|20)\d{2}[\-/.]\d{1,2}[\-/.]\d{1,2})"
@@ -55,7 +56,7 @@ DATES: tuple[Rule, ...] = (
         "DATE_TIME",
         re.compile(rf"(?<![\w.,]){WORDED}(?!\w)", re.IGNORECASE),
         0.75,
-        is_valid=lambda value: re.search(r"\d{4}|['’]\d\d|\D\d{1,2}\D|^\d|\d$", value) is not None,
+        is_valid=lambda value: re.search(r"\d{4}|['\u2019]\d\d|\D\d{1,2}\D|^\d|\d$", value) is not None,
     ),
 )
 UNITS = r"(?:km|kg|cm|mm|m|%|min|minutes?|hours?|h|days?|months?|weeks?|s|sec|percent|euros?|dollars?|bar|volts?|°)"

@@ -1,3 +1,4 @@
+# ruff: noqa: PLR2004 - lengths, moduli and limits are those of the standards named beside them
 """Telephone numbers: shapes that are phone numbers by themselves, numbers after a word such as "tel", and national forms.
 
 A national form (no plus sign) counts only when the numbering plan of some region says it is valid (phonenumbers, Google's

@@ -1,3 +1,4 @@
+# ruff: noqa: PLR2004 - lengths, moduli and limits are those of the standards named beside them
 """The shape all pattern recognizers share: a table of rules, run over one segment of text.
 
 A rule must be linear in the length of its input: quantifiers are bounded or possessive, and a segment is short

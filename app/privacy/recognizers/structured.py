@@ -1,3 +1,4 @@
+# ruff: noqa: PLR2004 - lengths are those of the formats named beside them
 """Values with a shape of their own: mail addresses, cards, accounts, network addresses, web addresses, wallets.
 
 The mail rule is ours on purpose: Presidio's fetches a suffix list from the internet and refuses internal domains.
@@ -15,7 +16,7 @@ INVISIBLE = "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
 
 def _is_address_v6(value: str) -> bool:
     try:
-        return ipaddress.ip_address(value.split("%", 1)[0]).version == 6  # noqa: PLR2004
+        return ipaddress.ip_address(value.split("%", 1)[0]).version == 6
     except ValueError:
         return False
 

@@ -1,3 +1,4 @@
+# ruff: noqa: PLR2004 - lengths, moduli and limits are those of the standards named beside them
 """Values under a telling header: CSV, tab-separated and markdown tables, where the label stands rows above the value.
 
 Works line by line on runs of lines with the same separator; a header cell that names a kind of personal data types its column.
@@ -123,7 +124,7 @@ def _row(start: int, line: str, separator: str, columns: dict[int, str]) -> Iter
 
 def _fits(kind: str, value: str) -> bool:
     """Whether a cell can be what its header says: a table of settings has a column "name" as well."""
-    if not 1 < len(value) <= 120 or _kind(value):  # noqa: PLR2004
+    if not 1 < len(value) <= 120 or _kind(value):
         return False
     if kind == "PERSON":
         words = value.replace(",", " ").split()
@@ -132,9 +133,9 @@ def _fits(kind: str, value: str) -> bool:
             and not any(c.isdigit() or c in "_/\\@=<>(){}[]:$" for c in value)
             and all(word[0].isalpha() for word in words)
             and (len(words) > 1 and value[0].isupper())
-        )  # noqa: PLR2004
+        )
     if kind == "SECRET":
-        return " " not in value and len(value) > 3  # noqa: PLR2004
+        return " " not in value and len(value) > 3
     if kind == "ADDRESS":
         return count_digits(value) > 0 and any(c.isalpha() for c in value)
-    return count_digits(value) >= 4  # noqa: PLR2004
+    return count_digits(value) >= 4

@@ -342,12 +342,21 @@ def test_docx_with_entity_bombs_or_damaged_parts_is_refused_or_read() -> None:
     assert len(text) < 10_000
 
 
-@pytest.mark.parametrize("name", ["x.xlsx", "x.zip", "x.docx"])
-def test_other_archives_are_refused_by_what_they_hold(name: str) -> None:
+@pytest.mark.parametrize("name", ["x.zip", "x.docx", "x"])
+def test_an_archive_that_is_no_document_is_refused(name: str) -> None:
+    assert "archive and no document" in refusal(zipped({"notes.txt": "hello"}), name)
+
+
+def test_an_office_file_under_another_office_name_is_refused() -> None:
+    assert "its bytes are DOCX" in refusal(docx_bytes(SOURCE), "x.xlsx")
+
+
+def zipped(parts: dict[str, str]) -> bytes:
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("xl/workbook.xml", "<x/>")
-    assert "Export spreadsheets as CSV" in refusal(out.getvalue(), name)
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in parts.items():
+            archive.writestr(name, body)
+    return out.getvalue()
 
 
 # CSV and JSON

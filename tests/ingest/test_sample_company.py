@@ -11,6 +11,7 @@ from app.domain.access import AclMode
 from app.domain.content import DocumentId, ParsedDocument
 from app.ingest.chunking import chunk_document
 from app.ingest.parsers import parse
+from app.ingest.sandbox import ParseLimits, ParserSandbox
 from app.policy.bundle import parse_bundle, read_folder
 from app.policy.cases import read_cases, run_cases
 from app.policy.snapshot import Snapshot
@@ -46,6 +47,14 @@ def test_every_document_parses_and_chunks(path: Path) -> None:
     assert 110 <= len(document.text.split()) <= 600
     for chunk in document.chunks:
         assert "\n".join(document.text[a:b] for a, b in chunk.ranges) == chunk.text
+
+
+@pytest.mark.asyncio
+async def test_the_parser_process_reads_the_whole_company_alike() -> None:
+    """The process cannot open files, so a module that a parser imports late would be missing there and nowhere else."""
+    async with ParserSandbox(ParseLimits()) as sandbox:
+        for document in SAMPLE.documents:
+            assert await sandbox.parse(document.path.read_bytes(), None, document.path.name) == parsed(document.path)
 
 
 def test_every_file_is_in_the_manifest_once() -> None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from app.errors import UnsupportedContentError
+from app.ingest.parsers.archive import part_names
 
 
 class Format(StrEnum):
@@ -17,9 +18,12 @@ class Format(StrEnum):
     TEXT = "plain text"
     PDF = "PDF"
     DOCX = "DOCX"
+    XLSX = "XLSX"
+    PPTX = "PPTX"
     CSV = "CSV"
     JSON = "JSON"
     JSON_LINES = "JSON Lines"
+    MAIL = "EML"
 
 
 READ_HERE = ", ".join(Format)
@@ -28,7 +32,7 @@ _EXTENSIONS: dict[str, Format] = {
     "md": Format.MARKDOWN, "markdown": Format.MARKDOWN, "mdx": Format.MARKDOWN,
     "html": Format.HTML, "htm": Format.HTML, "xhtml": Format.HTML,
     "txt": Format.TEXT, "text": Format.TEXT, "log": Format.TEXT,
-    "pdf": Format.PDF, "docx": Format.DOCX,
+    "pdf": Format.PDF, "docx": Format.DOCX, "xlsx": Format.XLSX, "pptx": Format.PPTX, "eml": Format.MAIL,
     "csv": Format.CSV, "tsv": Format.CSV,
     "json": Format.JSON, "jsonl": Format.JSON_LINES, "ndjson": Format.JSON_LINES,
 }  # fmt: skip
@@ -37,10 +41,14 @@ _MEDIA_TYPES: dict[str, Format] = {
     "text/html": Format.HTML, "application/xhtml+xml": Format.HTML,
     "application/pdf": Format.PDF,
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": Format.DOCX,
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": Format.XLSX,
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": Format.PPTX,
+    "message/rfc822": Format.MAIL,
     "text/csv": Format.CSV, "text/tab-separated-values": Format.CSV, "application/csv": Format.CSV,
     "application/json": Format.JSON, "text/json": Format.JSON,
     "application/x-ndjson": Format.JSON_LINES, "application/jsonl": Format.JSON_LINES,
 }  # fmt: skip
+_MAIN_PARTS = {"word/document.xml": Format.DOCX, "xl/workbook.xml": Format.XLSX, "ppt/presentation.xml": Format.PPTX}
 _GENERIC = frozenset({"", "application/octet-stream", "binary/octet-stream", "text/plain", "application/vnd.ms-excel"})
 """Types that clients send for anything; browsers on Windows call a CSV file the last one."""
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -68,19 +76,28 @@ def detect(content: bytes, media_type: str | None, file_name: str | None) -> For
 
 
 def _by_bytes(content: bytes) -> Format | None:
-    """PDF or DOCX by magic bytes, `None` for text; other binary formats are refused by name."""
+    """PDF or Office format by magic bytes, `None` for text; other binary formats are refused by name."""
     kind = next((name for magic, name in _MAGIC if content.startswith(magic)), None)
     if kind is None:
         return Format.PDF if b"%PDF-" in content[:_PDF_HEADER_WITHIN] and b"\x00" in content[:65536] else None
     if kind == "PDF":
         return Format.PDF
     if kind == "ZIP":
-        return Format.DOCX
+        return _office_format(part_names(content))
     if kind == "OLE":
         msg = "The file is an encrypted or an old binary Office document. Remove the password, save it as DOCX or PDF and upload it again."
         raise UnsupportedContentError(msg)
     msg = f"The file is a {kind}, which is not read here. Formats read: {READ_HERE}."
     raise UnsupportedContentError(msg)
+
+
+def _office_format(names: frozenset[str]) -> Format:
+    """Which Office format an archive is, by its main part."""
+    found = next((kind for part, kind in _MAIN_PARTS.items() if part in names), None)
+    if found is None:
+        msg = f"The file is an archive and no document itself. Upload the documents in it one by one. Formats read: {READ_HERE}."
+        raise UnsupportedContentError(msg)
+    return found
 
 
 def _claimed(media_type: str | None, file_name: str | None) -> Format | None:
@@ -100,7 +117,7 @@ def _claimed(media_type: str | None, file_name: str | None) -> Format | None:
 
 
 def _text_format(content: bytes, claimed: Format | None) -> Format:
-    if claimed in {Format.PDF, Format.DOCX}:
+    if claimed in {Format.PDF, Format.DOCX, Format.XLSX, Format.PPTX}:
         msg = f"The file claims to be {claimed} but does not begin like one. It may be damaged or renamed: upload the original."
         raise UnsupportedContentError(msg)
     if claimed is not None:

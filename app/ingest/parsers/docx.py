@@ -1,6 +1,6 @@
 """Word documents through python-docx: headings, paragraphs, lists and tables in their order. Deleted and hidden text is left out.
 
-The archive is checked before it is unpacked: size, ratio, number of parts, macros, encryption.
+Whoever calls has looked into the archive first (`archive.part_names`): size, ratio, number of parts, macros, encryption.
 """
 
 import io
@@ -18,14 +18,8 @@ from lxml import etree
 
 from app.domain.content import BlockKind, ParsedDocument
 from app.errors import UnsupportedContentError
-from app.ingest.parsers.detection import READ_HERE
 from app.ingest.parsers.outline import Outline
 
-_MAX_PARTS = 5_000
-_MAX_UNPACKED_BYTES = 300 * 1024 * 1024
-_MAX_RATIO = 200
-_RATIO_FROM_BYTES = 5 * 1024 * 1024
-"""Small XML parts compress very well; a ratio only tells a bomb from a document above this size."""
 _FAULTS = (OpcError, etree.LxmlError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, AttributeError, TypeError, IndexError, OSError)
 _HEADING_STYLE = re.compile(r"heading ([1-9])", re.IGNORECASE)
 _LIST_STYLE = re.compile(r"list(?: bullet| number| continue| paragraph)?(?: ([2-5]))?$", re.IGNORECASE)
@@ -34,8 +28,7 @@ _NOT_SHOWN = frozenset({f"{_W}del", f"{_W}moveFrom", "{http://schemas.openxmlfor
 
 
 def parse_docx(content: bytes, fallback_title: str) -> ParsedDocument:
-    """Read a document body. Raises UnsupportedContentError for other archives, bombs, macros and damaged files."""
-    _check_archive(content)
+    """Read a document body. Raises UnsupportedContentError for damaged files."""
     try:
         document = Document(io.BytesIO(content))
         outline = Outline(_title(document))
@@ -48,30 +41,6 @@ def parse_docx(content: bytes, fallback_title: str) -> ParsedDocument:
         msg = "The DOCX file is damaged or incomplete. Open it in a word processor, save it again and upload the result."
         raise UnsupportedContentError(msg) from error
     return outline.build(document.core_properties.title or fallback_title)
-
-
-def _check_archive(content: bytes) -> None:
-    """Refuse before unpacking. Declared sizes are trusted only to refuse: zipfile stops reading at them."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            parts = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
-        msg = "The archive is damaged. Upload the original file."
-        raise UnsupportedContentError(msg) from error
-    names = {part.filename.lower() for part in parts}
-    unpacked = sum(part.file_size for part in parts)
-    too_dense = unpacked > _RATIO_FROM_BYTES and unpacked > _MAX_RATIO * len(content)
-    if len(parts) > _MAX_PARTS or unpacked > _MAX_UNPACKED_BYTES or too_dense:
-        msg = "The archive would unpack to far more than it holds. Upload the document itself, with fewer or smaller pictures."
-    elif any(part.flag_bits & 1 for part in parts):
-        msg = "The archive is encrypted. Remove the password and upload it again."
-    elif any(name.endswith(("vbaproject.bin", "vbadata.xml")) for name in names):
-        msg = "The document carries macros. Save it as DOCX without macros and upload it again."
-    elif "word/document.xml" not in names:
-        msg = f"The file is an archive or Office file that is not read here. Formats read: {READ_HERE}. Export spreadsheets as CSV."
-    else:
-        return
-    raise UnsupportedContentError(msg)
 
 
 def _title(document: DocumentObject) -> str:

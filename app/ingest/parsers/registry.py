@@ -8,16 +8,25 @@ from app.errors import LimitExceededError
 from app.ingest.parsers.detection import Format, detect
 from app.ingest.parsers.docx import parse_docx
 from app.ingest.parsers.html import parse_html
+from app.ingest.parsers.mail import parse_mail
 from app.ingest.parsers.markdown import parse_markdown
 from app.ingest.parsers.normalise import decode
 from app.ingest.parsers.pdf import parse_pdf
 from app.ingest.parsers.records import parse_json, parse_json_lines
+from app.ingest.parsers.slides import parse_pptx
+from app.ingest.parsers.spreadsheet import parse_xlsx
 from app.ingest.parsers.tabular import parse_csv
 from app.ingest.parsers.text import parse_text
 
 MAX_CONTENT_BYTES = 50 * 1024 * 1024
 
-_BINARY: dict[Format, Callable[[bytes, str], ParsedDocument]] = {Format.PDF: parse_pdf, Format.DOCX: parse_docx}
+_BINARY: dict[Format, Callable[[bytes, str], ParsedDocument]] = {
+    Format.PDF: parse_pdf,
+    Format.DOCX: parse_docx,
+    Format.XLSX: parse_xlsx,
+    Format.PPTX: parse_pptx,
+    Format.MAIL: parse_mail,
+}
 _TEXT: dict[Format, Callable[[str, str], ParsedDocument]] = {
     Format.MARKDOWN: parse_markdown,
     Format.HTML: parse_html,

@@ -14,6 +14,12 @@ _HEADING_CHARS = 80
 def parse_text(source: str, fallback_title: str) -> ParsedDocument:
     """Read plain text. A short first line followed by a blank one is the title; underlined and capital lines are headings."""
     outline = Outline()
+    read_paragraphs(source, outline)
+    return outline.build(fallback_title)
+
+
+def read_paragraphs(source: str, outline: Outline) -> None:
+    """Append what plain text holds."""
     paragraph: list[str] = []
     for line in [*clean(source).split("\n"), ""]:
         if line.strip():
@@ -22,7 +28,6 @@ def parse_text(source: str, fallback_title: str) -> ParsedDocument:
         if paragraph:
             _paragraph(paragraph, outline)
         paragraph = []
-    return outline.build(fallback_title)
 
 
 def _paragraph(lines: list[str], outline: Outline) -> None:

@@ -7,6 +7,7 @@ Frames on stdin and stdout: four bytes of length, big endian, then that many byt
 
 import codecs
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -34,7 +35,7 @@ _CODECS = "utf-8 utf-16-le utf-16-be utf-32-le utf-32-be cp1252 iso-8859-15 cp43
 """Loaded before the first fork: a child cannot open the files they come from."""
 
 
-_VENDORS = ("pypdf", "docx", "markdown_it", "yaml")
+_PACKAGES = ("pypdf", "docx", "markdown_it", "yaml", "email", "html", "encodings")
 _LATE_STANDARD = ("heapq", "locale", "selectors", "tempfile", "traceback", "unicodedata", "decimal", "quopri", "html.entities")
 """Standard modules that parsers or the library itself import inside functions (`Counter.most_common` wants heapq)."""
 
@@ -75,14 +76,17 @@ def _preload() -> None:
         codecs.lookup(name)
     for name in _LATE_STANDARD:
         importlib.import_module(name)
-    for vendor in _VENDORS:
-        package = importlib.import_module(vendor)
-        for module in pkgutil.walk_packages(package.__path__, f"{vendor}."):
-            with contextlib.suppress(ImportError):  # parts that need an optional library
+    for name in _PACKAGES:
+        package = importlib.import_module(name)
+        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+            with contextlib.suppress(ImportError):  # parts that need an optional library or another system
                 importlib.import_module(module.name)
 
 
 _child: list[int] = []
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the child dies with its worker, however that one ended. Linux only, like the limits."""
 
 
 def _stop(_signal: int, _frame: object) -> NoReturn:
@@ -105,11 +109,14 @@ def _read_frame(source: BinaryIO) -> bytes | None:
 def _answer(request: Request) -> bytes:
     """Fork, wait no longer than the request allows, and say what became of it."""
     read_end, write_end = os.pipe()
+    # Blocked around the fork: a SIGTERM in between would end the worker and leave a child that nobody knows.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     pid = os.fork()
     if pid == 0:
         os.close(read_end)
         _run_child(request, write_end)
     _child.append(pid)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     os.close(write_end)
     answer = _collect(read_end, time.monotonic() + request.wall_s)
     os.close(read_end)
@@ -147,6 +154,8 @@ def _run_child(request: Request, write_end: int) -> NoReturn:
     """Parse under limits and leave. Nothing returns from here into the parent's loop."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         for number in (0, 1):
             os.close(number)
         _set_limits(request)

@@ -71,11 +71,10 @@ class _GrantCache:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One generation. `slots` maps a document's row in the file to its slot in the access table."""
+    """One generation of the index."""
 
     generation: int = 0
     dim: int = 0
-    slots: dict[int, int] = field(default_factory=dict)
     access: AccessTable = field(default_factory=AccessTable)
     segments: tuple[LiveSegment, ...] = ()
     _cache: _GrantCache = field(default_factory=_GrantCache)

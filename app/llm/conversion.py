@@ -27,7 +27,7 @@ CALIBRATION = {"slope": 4.5, "midpoint": 1.45, "weak": 0.12, "found": 0.25}
 
 A logistic fit of "the quotes come from the right page" over 157 question-shaped headings of a handbook (each heading taken out of its
 page), the same with their page withheld, and 300 questions meant for other companies gave slope 4.4 and midpoint 1.5. At 0.25, 94 % of
-the first count as found and 79 % of the last do not; a plausible question about a missing detail of a present topic stays undetected.
+the first count as found and 80 % of the last do not; a plausible question about a missing detail of a present topic stays undetected.
 """
 
 

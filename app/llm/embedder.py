@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, Fail, RuntimeException
 from tokenizers import Tokenizer
 
 from app.domain.search import Calibration, Matrix
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, UpstreamUnavailableError
 from app.llm.conversion import MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE
 
 _MEND = "run `make models`"
@@ -61,17 +62,24 @@ class LocalEmbedder:
         self._max_characters = manifest.max_tokens * _CHARACTERS_PER_TOKEN
         self._tokenizer = _load_tokenizer(manifest.files[TOKENIZER_FILE], manifest.max_tokens)
         self._session = _load_session(manifest.files[MODEL_FILE], manifest.dim)
+        self._closed = False
         workers = threads or min(4, os.cpu_count() or 1)
         self._documents = ThreadPoolExecutor(workers, thread_name_prefix="embed-documents")
         self._questions = ThreadPoolExecutor(1, thread_name_prefix="embed-question")
 
     async def embed(self, texts: Sequence[str]) -> Matrix:
-        """Give unit vectors, shape (len(texts), dim), in order. A text's vector depends on that text alone."""
+        """Give unit vectors, shape (len(texts), dim), in order. A text's vector depends on that text alone.
+
+        Raises UpstreamUnavailableError when the runtime fails, for want of memory for example; words can then be searched without vectors.
+        """
         vectors = np.zeros((len(texts), self.dim), np.float32)
         pool, size = (self._questions, _SMALL_REQUEST) if len(texts) <= _SMALL_REQUEST else (self._documents, _SLICE)
         # Slices of like length end together, so no worker idles while another finishes the long texts.
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         slices = [order[start : start + size] for start in range(0, len(order), size)]
+        if self._closed:
+            message = "The embedding model is closed."
+            raise UpstreamUnavailableError(message)
         loop = asyncio.get_running_loop()
         runs = [loop.run_in_executor(pool, self._run, [texts[place] for place in places]) for places in slices]
         for places, run in zip(slices, await asyncio.gather(*runs), strict=True):
@@ -84,6 +92,7 @@ class LocalEmbedder:
 
     def close(self) -> None:
         """Stop the workers; texts already handed over are finished."""
+        self._closed = True
         self._questions.shutdown(wait=True)
         self._documents.shutdown(wait=True, cancel_futures=True)
 
@@ -94,7 +103,11 @@ class LocalEmbedder:
         # The tokenizer refuses lone surrogates, which broken sources do hold.
         clean = text[: self._max_characters].encode("utf-8", "replace").decode("utf-8")
         ids = np.asarray([self._tokenizer.encode(clean).ids], np.int64)
-        output = self._session.run(["embedding"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})
+        try:
+            output = self._session.run(["embedding"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})
+        except (RuntimeException, Fail, EPFail, MemoryError) as error:
+            message = "The embedding model did not answer."
+            raise UpstreamUnavailableError(message) from error
         return np.asarray(output[0][0], np.float32)
 
 

@@ -298,3 +298,30 @@ async def test_chunks_waiting_for_vectors_are_counted_for_operators(tmp_path: Pa
     await index.put_vectors(DocumentId("a"), 1, [item], "m")
     assert await index.vectors_pending() == {ACME: 2}
     index.close()
+
+
+async def test_a_search_of_an_older_generation_never_mixes_with_a_newer_one(tmp_path: Path) -> None:
+    """Eight askers while access changes: each answer is right for some moment between question and answer."""
+    index = EmbeddedIndex(tmp_path / "index.db")
+    for name in "abcdef":
+        await index.put_version(facts(name), 1, [chunk(name, "leave")])
+        await index.make_live(DocumentId(name), 1)
+    shut = 0
+
+    async def ask() -> None:
+        for _ in range(40):
+            before = shut
+            found = {item.document_id for item in (await index.search(IndexQuery("leave", None, {}), READER)).items}
+            # Documents are shut in alphabetical order, so what is open is always an end of the alphabet.
+            assert any(found == set("abcdef"[number:]) for number in range(before, shut + 2))
+
+    async def change() -> None:
+        nonlocal shut
+        for number, name in enumerate("abcdef"):
+            await index.put_access(facts(name, sensitivity=3, acl_version=2))
+            shut = number + 1
+            await asyncio.sleep(0.02)
+
+    await asyncio.gather(change(), *[ask() for _ in range(8)])
+    assert await found_versions(index) == {}
+    index.close()

@@ -9,7 +9,7 @@ from app.domain.access import WholeTenant
 from app.domain.content import ChunkId, DocumentId
 from app.domain.identity import TenantId
 from app.domain.search import SearchLimits
-from app.index.access_table import AccessTable
+from app.index.access_register import AccessRegister
 from app.index.nearest import exact_cosines, nearest_chunks, pack_sentences, sentence_cosines
 from app.index.segment import ChunkRecord, LiveSegment, build_segment
 from app.index.snapshot import Grant, Snapshot
@@ -24,7 +24,7 @@ def unit(seed: int, n: int) -> np.ndarray:
 
 def grant_of(*batches: np.ndarray, names: list[str] | None = None) -> Grant:
     """One document; a segment per batch of vectors; every chunk granted."""
-    access = AccessTable().with_changes({0: (DocumentId("d"), facts("d"))})
+    access = AccessRegister().change({0: (DocumentId("d"), facts("d"))})
     count, segments = 0, []
     for batch in batches:
         records = []
@@ -35,7 +35,7 @@ def grant_of(*batches: np.ndarray, names: list[str] | None = None) -> Grant:
         segment = build_segment(records, DIM)
         columns = access.columns
         segments.append(LiveSegment(segment, np.ones(len(segment), np.bool_), columns.language[segment.slot], columns.pair[segment.slot]))
-    snapshot = Snapshot(1, DIM, {0: 0}, access, tuple(segments))
+    snapshot = Snapshot(1, DIM, access, tuple(segments))
     return snapshot.grant(WholeTenant(TenantId("acme")), SearchLimits())
 
 

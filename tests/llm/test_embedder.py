@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, UpstreamUnavailableError
 from app.llm.embedder import LocalEmbedder
 from app.model_files import EMBEDDER
 
@@ -75,6 +75,14 @@ async def test_known_words_are_english_words_of_the_model(embedder: LocalEmbedde
     words = embedder.known_words()
     assert {"leave", "travel", "employment"} <= words
     assert "moonlihgt" not in words
+
+
+async def test_a_closed_embedder_says_so_and_lets_words_be_searched_alone(embedder: LocalEmbedder) -> None:
+    other = LocalEmbedder(MODEL, threads=1)
+    assert other.digest == embedder.digest
+    other.close()
+    with pytest.raises(UpstreamUnavailableError):
+        await other.embed(["leave"])
 
 
 def test_a_missing_model_names_the_command_that_brings_it(tmp_path: Path) -> None:

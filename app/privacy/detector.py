@@ -109,7 +109,7 @@ class Detector:
                 IbanRecognizer(route),
                 PhoneRecognizer(route),
                 TableRecognizer(route),
-                NameListRecognizer(self._lexicon, route),
+                NameListRecognizer(self._lexicon, route, has_model=route == ENGLISH),
             ]
         registry = RecognizerRegistry(recognizers=recognizers, supported_languages=[ENGLISH, OTHER])
         self._analyzer = AnalyzerEngine(

@@ -13,7 +13,7 @@ VERSION = 1
 """Raise when resolution changes: stored spans are then analysed again."""
 STRENGTH = {
     "SECRET": 9.0, "EMAIL_ADDRESS": 8.0, "IBAN_CODE": 8.0, "CREDIT_CARD": 7.0, "MAC_ADDRESS": 7.0, "IP_ADDRESS": 6.0,
-    "CRYPTO": 6.0, "ID_NUMBER": 5.0, "BANK_ACCOUNT": 4.8, "PHONE_NUMBER": 4.0, "URL": 3.0, "AGE": 3.0,
+    "CRYPTO": 6.0, "ID_NUMBER": 5.0, "USERNAME": 2.6, "BANK_ACCOUNT": 4.8, "PHONE_NUMBER": 4.0, "URL": 3.0, "AGE": 3.0,
     "ADDRESS": 2.5, "TITLE": 2.3, "LOCATION": 2.0, "PERSON": 2.0, "NRP": 1.8, "DATE_OF_BIRTH": 1.7,
     "DATE_TIME": 1.0, "ORGANIZATION": 1.0,
 }  # fmt: skip

@@ -61,6 +61,13 @@ LABELLED = (
         group=1,
         needs=("/",),
     ),
+    Rule(
+        "ID_NUMBER",
+        re.compile(rf"\bID[ ](?:number|no\.?|card|nr\.?){FILLER}{VALUE}", re.IGNORECASE),
+        0.7,
+        group=1,
+        is_valid=_is_labelled_value,
+    ),
     Rule("ID_NUMBER", re.compile(r"(?<!\w)(?:KD|KdNr|EMP|MA|CUST|PAT|STU)[\-.#]\d{3,9}(?:-\d{2,6}){0,2}(?!\w)"), 0.7),
 )
 SHAPES = (

@@ -30,11 +30,12 @@ FUNCTION = STOP_WORDS | frozenset(("der die das und von mit für ist les des une
 class NameListRecognizer(LocalRecognizer):
     """First name and surname in a row, in any case and either order; one of them at least stands in a list and is no ordinary word.
 
-    `allows_singles` lets a first name alone count: off for languages that write every noun with a capital.
+    Without a model beside it (`has_model`) a listed first name that is an ordinary word too counts before any unknown surname.
     """
 
-    def __init__(self, lexicon: Lexicon, language: str) -> None:
+    def __init__(self, lexicon: Lexicon, language: str, *, has_model: bool) -> None:
         self.lexicon = lexicon
+        self.has_model = has_model
         super().__init__(supported_entities=["PERSON"], name="name_list", supported_language=language)
 
     def load(self) -> None:
@@ -85,6 +86,8 @@ class NameListRecognizer(LocalRecognizer):
             j += 1
         if j >= len(words) or not are_near(text, words[j - 1], words[j]):
             return None
+        if j > i + 1 and words[j - 1].lower in PARTICLES and words[j].lower in self.lexicon.last and len(words[j].lower) > 2:
+            return j, 0.75
         score = self._weigh(first, words[j], is_sure=sure)
         if score == 0:
             return None
@@ -105,6 +108,8 @@ class NameListRecognizer(LocalRecognizer):
             return 0.9
         if is_surname and both_capital:
             return 0.75
+        if both_capital and not self.has_model and not last.is_upper and last.lower not in self.lexicon.last and self._may_be_surname(last):
+            return 0.5
         if is_sure and both_capital and self._may_be_surname(last):
             return 0.7 if last.lower in self.lexicon.last else 0.65
         if first.is_capital or (last.is_capital and not last.is_upper):
@@ -112,8 +117,7 @@ class NameListRecognizer(LocalRecognizer):
                 both_capital and last.lower in self.lexicon.last and not {first.lower, last.lower} & FUNCTION and last.lower not in THINGS
             )
             return 0.5 if is_both_listed and not {first.lower, last.lower} & self.lexicon.products else 0.0
-        is_listed = is_surname or (is_sure and last.lower in self.lexicon.last and last.lower not in FUNCTION)
-        return 0.6 if is_listed and first.lower not in FUNCTION else 0.0
+        return 0.6 if is_surname or (is_sure and last.lower in self.lexicon.last and last.lower not in FUNCTION) else 0.0
 
     def _may_be_surname(self, word: Word) -> bool:
         """Any capitalised word that is neither ordinary nor technical: surnames are too many for a list."""
@@ -138,6 +142,8 @@ class NameListRecognizer(LocalRecognizer):
             return None
         first, last = words[i], words[i + 1]
         is_shaped = first.is_capital and last.is_capital and not first.is_upper and not last.is_upper and len(first.lower) > 2
+        if last.lower in self.lexicon.first and i + 2 < len(words) and words[i + 2].is_capital:
+            return None
         return (i + 1, 0.55) if is_shaped and not self.lexicon.is_plain(first.lower) and self._is_surname(last) else None
 
     def _may_be_listed(self, word: Word) -> bool:

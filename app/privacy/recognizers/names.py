@@ -40,6 +40,13 @@ INTRODUCTIONS = (
     r"|[Qq]uerid[oa]|"
     r"(?:El|el|La|la)[ ]cliente|[Cc]ontrat[ ]de[ ]travail[ ]de|Personalakte)"
 )
+ROLES = (
+    r"(?:[Pp]atient|[Cc]andidate|[Ee]mployee|[Tt]enant|[Ll]essor|[Ll]essee|[Ll]andlord|[Aa]pplicant|[Cc]laimant|[Dd]efendant|[Pp]"
+    r"laintiff|[Ww]itness|[Cc]ustomer|[Cc]lient|[Ii]nsured|"
+    r"[Bb]eneficiary|[Cc]olleague|[Oo]fficer|[Ii]ntern|[Tt]rainee|Patientin|Mitarbeiter(?:in)?|Kunde|Kundin|Mieter(?:in)?|Zeuge|Zeugin"
+    r"|Kl[äa]ger(?:in)?|Beklagter?)"
+)
+"""What a person is in the document, right before the name."""
 PATTERNS: tuple[Rule, ...] = (
     Rule(
         "PERSON",
@@ -83,6 +90,7 @@ PATTERNS: tuple[Rule, ...] = (
         needs=(": ",),
     ),
     Rule("PERSON", re.compile(rf"\b{INTRODUCTIONS}[ ]+({NAME})"), 0.55, group=1),
+    Rule("PERSON", re.compile(rf"\b{ROLES}[ ]({NAME})(?=[,;(]|[ ](?:is|was|has|had|born|lives|said|called|aged?)\b)"), 0.7, group=1),
     Rule("PERSON", re.compile(rf"(?:{CLOSINGS})[,.!]?\s{{1,4}}(?:i\.[ ]?[AV]\.[ ])?({NAME})[ \t]*(?=\n|$)"), 0.8, group=1),
     Rule(
         "PERSON",

@@ -33,7 +33,21 @@ PROSE = (
     r"disabled|enabled|ignored|sent|shared|given|lost|forgotten|entered|used|generated|rotated|revoked|based|authentication|auth)"
 )
 
+
+def _looks_chosen(value: str) -> bool:
+    """What follows a mail address in a list of stolen logins: letters with digits or signs among them, no address, no number."""
+    return re.search(r"[A-Za-z]", value) is not None and re.search(r"[\d!@#$%^&*?]", value) is not None and "@" not in value
+
+
 PREFIXED = (
+    Rule(
+        "SECRET",
+        re.compile(r"[\w.+\-]{1,64}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,5}[ ]{0,2}[/:|][ ]{0,2}([^\s,;\"'<>/|]{6,80})(?<![.!?])"),
+        0.85,
+        group=1,
+        is_valid=_looks_chosen,
+        needs=("@",),
+    ),
     Rule("SECRET", re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|AGPA|AROA)[A-Z0-9]{16}(?![A-Za-z0-9])"), 0.99),
     Rule("SECRET", re.compile(rf"(?<![A-Za-z0-9]){VENDOR}(?![A-Za-z0-9])"), 0.99),
     Rule("SECRET", re.compile(r"(?<![\w\-])eyJ[\w\-]{8,4000}+\.\s?[\w\-]{8,4000}+(?:\.\s?[\w\-]{8,4000}+)?"), 0.99, needs=("eyj",)),

@@ -25,6 +25,11 @@ def _has_card_length(value: str) -> bool:
     return 12 <= len(only_digits(value)) <= 19
 
 
+def _is_handle(value: str) -> bool:
+    """A name somebody logs in with, not the next word of a sentence."""
+    return any(character.isdigit() or character in "._-" for character in value) and any(character.isalpha() for character in value)
+
+
 LOCAL_PART = rf"[\w.+%'\-{INVISIBLE}]{{1,80}}+"
 DOMAIN = rf"(?:[^\W_][\w\-{INVISIBLE}]{{0,62}}+\.){{1,8}}[^\W\d_][\w\-{INVISIBLE}]{{1,23}}+"
 
@@ -64,7 +69,11 @@ ACCOUNT_WORDS = (
 ACCOUNTS = (
     Rule(
         "IBAN_CODE",
-        re.compile(r"\bIBAN\b[^\w\n]{0,4}(?:is[ ]|no\.?[ ]|:)?[ ]?([A-Z]{2}[ ]?\d{2}(?:[ \-]?[A-Z0-9]{1,4}){3,9})(?!\w)", re.IGNORECASE),
+        re.compile(
+            r"\bIBAN\b[^\w\n]{0,4}(?:is[ ]|no\.?[ ]|:)?[ ]?([A-Z]{2}[ ]?\d{2}(?:[ \-]?(?=[A-Z]{0,4}\d|[A-Z]{4}[ ]\d)[A-Z0-9]{1,4}){3,9})"
+            r"(?!\w)",
+            re.IGNORECASE,
+        ),
         0.9,
         group=1,
         is_valid=lambda value: count_digits(value) >= 8,
@@ -79,6 +88,31 @@ ACCOUNTS = (
         ),
         0.7,
         group=1,
+    ),
+    Rule(
+        "BANK_ACCOUNT",
+        re.compile(
+            r"\b(?:(?:bank[ ])?account[ ]?(?:no\.?|number|num|nr\.?|#)|acc(?:t|num)?|kontonummer)\.?[ ]?(?:#|:|=|is|was)?[ ]{0,3}['\"]"
+            r"?([A-Z0-9]{6,34})(?!\w)",
+            re.IGNORECASE,
+        ),
+        0.7,
+        group=1,
+        is_valid=lambda value: count_digits(value) >= 5,
+        needs=("acc", "konto"),
+    ),
+    Rule(
+        "USERNAME",
+        re.compile(
+            r"\b(?:user[ _]?name|login(?:[ _]?(?:name|id))?|user[ _]?id|benutzername|identifiant|usuario)\b['\"]?[ ]{0,2}(?::|=|is|was"
+            r"|ist|\|)[ ]{0,3}['\"]?"
+            r"([\w.\-]{3,40})(?![\w@])",
+            re.IGNORECASE,
+        ),
+        0.6,
+        group=1,
+        is_valid=_is_handle,
+        needs=("user", "login", "benutzer", "identifiant", "usuario"),
     ),
     Rule(
         "BANK_ACCOUNT",

@@ -49,9 +49,11 @@ class ParserSandbox:
             self._workers.put_nowait(worker)
 
     async def __aenter__(self) -> Self:
+        """Enter; nothing is started yet."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """End all parser processes."""
         await self.close()
 
     async def parse(self, content: bytes, media_type: str | None, file_name: str | None) -> ParsedDocument:

@@ -101,7 +101,9 @@ def test_template_braces_stay_where_no_generator_would_read_them() -> None:
 
 
 def test_html_tables_and_blocks_inside_markdown_are_read() -> None:
-    source = "Before\n\n<table><tr><th>Role</th><th>Days</th></tr>\n\n<tr><td>**Lead**</td><td>5<br>6</td></tr></table>\n\n<div><p>Inside</p><script>x()</script></div>\n"
+    source = "Before\n\n"
+    source += "<table><tr><th>Role</th><th>Days</th></tr>\n\n<tr><td>**Lead**</td><td>5<br>6</td></tr></table>\n\n"
+    source += "<div><p>Inside</p><script>x()</script></div>\n"
     parsed = read(source, "x.md")
     assert texts(parsed) == ["Before", "Role | Days", "Lead | 5 ; 6", "Inside"]
 
@@ -188,7 +190,8 @@ def test_broken_html_is_read_or_refused(source: str) -> None:
 
 
 def test_text_has_a_title_paragraphs_items_and_headings() -> None:
-    source = "Parking\r\n\r\nThe garage opens\r\nat six.\r\n\r\nRULES\r\n\r\n- No trailers\r\n- Park\r\n  forward\r\n1. Pay\r\n\r\nOpen issues\r\n-----------\r\nNone.\r\n"
+    source = "Parking\r\n\r\nThe garage opens\r\nat six.\r\n\r\nRULES\r\n\r\n- No trailers\r\n"
+    source += "- Park\r\n  forward\r\n1. Pay\r\n\r\nOpen issues\r\n-----------\r\nNone.\r\n"
     parsed = read(source, "parking.txt")
     assert parsed.title == "Parking"
     assert texts(parsed) == ["The garage opens at six.", "No trailers", "Park forward", "Pay", "None."]
@@ -269,7 +272,17 @@ def test_damaged_pdfs_are_refused_and_print_nothing(caplog: pytest.LogCaptureFix
 
 # DOCX
 
-SOURCE = "# Works agreement\n\nBetween company and council.\n\n## Hours\n\n- Core time ten to three\n- Flexible otherwise\n\n| Day | Hours |\n| Monday | 8 |"
+SOURCE = """# Works agreement
+
+Between company and council.
+
+## Hours
+
+- Core time ten to three
+- Flexible otherwise
+
+| Day | Hours |
+| Monday | 8 |"""
 
 
 def test_docx_keeps_headings_lists_and_tables_in_order() -> None:

@@ -104,7 +104,7 @@ def test_an_address_far_to_the_right_does_not_make_a_wide_row() -> None:
     ],
 )
 def test_a_broken_workbook_is_refused(inner: str) -> None:
-    with pytest.raises(UnsupportedContentError, match="damaged|no text"):
+    with pytest.raises(UnsupportedContentError, match=r"damaged|no text"):
         parse(workbook(("S", "", inner)), None, "x.xlsx")
 
 

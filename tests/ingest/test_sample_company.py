@@ -26,7 +26,7 @@ BUNDLE = parse_bundle(read_folder(ROOT / "policies"))
 STATES = {"answered", "closest", "refused", "withheld"}
 
 
-def content(name: str) -> Any:
+def content(name: str) -> dict[str, Any]:
     return yaml.safe_load((COMPANY / name).read_text(encoding="utf-8"))
 
 
@@ -192,7 +192,7 @@ def test_questions_name_known_people_documents_and_texts() -> None:
         document = question["document"]
         for name, wanted in question["expect"].items():
             assert wanted["state"] in STATES
-            assert question.get("purpose") in {None, *known[name].purposes}
+            assert wanted.get("purpose") in {None, *known[name].purposes}
             if wanted["state"] == "answered":
                 for text in wanted.get("shows", ()):
                     assert text in " ".join(stored[document].split()), f"{question['id']}: {text}"

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,7 +86,7 @@ DOCUMENT = Document(
 )
 
 
-def row(**values: Any) -> SimpleNamespace:
+def row(**values: object) -> SimpleNamespace:
     return SimpleNamespace(**values)
 
 
@@ -180,7 +181,7 @@ PAGES: dict[str, dict[str, Any]] = {
 }
 
 
-def rendered(name: str, **changes: Any) -> str:
+def rendered(name: str, **changes: object) -> str:
     return fragment(name, **{**COMMON, **PAGES[name], **changes})
 
 
@@ -221,7 +222,7 @@ def test_pages_are_well_formed_for_assistive_tools(name: str) -> None:
     assert len(page.xpath("//main[@id='main']")) == 1
     assert len(page.xpath("//h1")) == 1
     levels = [int(h.tag[1]) for h in page.xpath("//main//*[self::h1 or self::h2 or self::h3]")]
-    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False)), levels
+    assert all(b - a <= 1 for a, b in pairwise(levels)), levels
     for button in page.xpath("//button"):
         assert button.text_content().strip() or button.get("aria-label")
 

@@ -15,6 +15,8 @@ from playwright.sync_api import Browser, Error, Page, sync_playwright
 from app.web.templating import STATIC
 from tests.web.test_pages import PAGES, rendered
 
+pytestmark = pytest.mark.browser
+
 LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 

@@ -31,7 +31,7 @@ class Columns:
     pair: NDArray[np.int32]
     sensitivity: NDArray[np.int32]
     explicit: Mask
-    language: NDArray[np.int16]
+    language: NDArray[np.int32]
     updated_at: NDArray[np.float64]
 
     def grown(self, size: int) -> "Columns":
@@ -46,7 +46,7 @@ def no_columns(size: int) -> Columns:
     def codes() -> NDArray[np.int32]:
         return np.full(size, NO_CODE, np.int32)
 
-    return Columns(codes(), codes(), codes(), np.ones(size, np.bool_), np.full(size, NO_CODE, np.int16), np.zeros(size, np.float64))
+    return Columns(codes(), codes(), codes(), np.ones(size, np.bool_), codes(), np.zeros(size, np.float64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ from app.domain.identity import Principal, TenantId
 from app.domain.search import AccessFacts
 from app.index.words import clean
 
+_HIGHEST_RANK = 2**31 - 1
+"""Ranks are compared as 32-bit numbers; one beyond them must not wrap round to a low one."""
+
 
 def encode_facts(facts: AccessFacts) -> str:
     """Write facts as JSON text; principals sorted, so that equal facts are equal text."""
@@ -38,6 +41,8 @@ def decode_facts(document_id: str, stored: str) -> AccessFacts | None:
     except (ValueError, KeyError, TypeError):
         return None
     if set(map(type, texts)) != {str} or set(map(type, numbers)) != {int} or not texts[0] or updated_at.tzinfo is None:
+        return None
+    if not 0 <= numbers[0] <= _HIGHEST_RANK:
         return None
     tenant, collection, label, language = texts
     return AccessFacts(TenantId(tenant), DocumentId(document_id), collection, label, numbers[0], acl, numbers[1], language, updated_at)

@@ -10,7 +10,8 @@ from app.domain.search import AccessFacts
 from app.index.access_register import AccessRegister
 from app.index.access_table import AccessTable, Mask
 from app.index.facts import decode_facts
-from app.index.segment import ChunkRecord, LiveSegment, Segment, build_segment, merge_segments
+from app.index.merging import merge_segments
+from app.index.segment import ChunkRecord, LiveSegment, Segment, build_segment
 from app.index.snapshot import Snapshot
 from app.index.writer import tombstone_floor
 

@@ -80,13 +80,17 @@ class Segment:
         return groups.get(stem, [])
 
 
+Lists = tuple[NDArray[np.int32], Rows, NDArray[np.uint8], NDArray[np.int16]]
+"""Parallel columns, one entry per posting: word, row, count, entity type."""
+
+
 @dataclass(frozen=True, slots=True)
 class LiveSegment:
     """A segment at one generation: which rows are live, and by row the language and (collection, label) code of the access table."""
 
     segment: Segment
     live: NDArray[np.bool_]
-    language: NDArray[np.int16]
+    language: NDArray[np.int32]
     pair: NDArray[np.int32]
 
 
@@ -114,8 +118,8 @@ def build_segment(records: Sequence[ChunkRecord], dim: int) -> Segment:
         length=np.fromiter((record.length for record in records), np.int64, len(records)),
         vocabulary=dict(vocabulary),
         words=tuple(vocabulary),
-        open=_postings(visible, len(vocabulary)),
-        guarded=_postings(_columns(hidden), len(vocabulary)),
+        open=sorted_postings(visible, len(vocabulary)),
+        guarded=sorted_postings(_columns(hidden), len(vocabulary)),
         entity_types=tuple(types),
         vectors=vectors,
         has_vector=has_vector,
@@ -130,38 +134,6 @@ class _Numbers(dict[str, int]):
         return number
 
 
-def merge_segments(parts: Sequence[tuple[Segment, NDArray[np.bool_]]], dim: int) -> Segment:
-    """Join segments into one, leaving out chunks that are no longer live, and with them every word only they held."""
-    kept = [np.flatnonzero(live).astype(np.int32) for _, live in parts]
-    vocabulary: dict[str, int] = {}
-    types: dict[str, int] = {}
-    open_lists: list[_Lists] = []
-    guarded_lists: list[_Lists] = []
-    base = 0
-    for (segment, live), rows in zip(parts, kept, strict=True):
-        place = np.full(len(segment), -1, np.int32)
-        place[rows] = np.arange(base, base + len(rows), dtype=np.int32)
-        type_codes = np.asarray([types.setdefault(name, len(types)) for name in segment.entity_types], np.int16)
-        for postings, lists in ((segment.open, open_lists), (segment.guarded, guarded_lists)):
-            lists.append(_moved(segment, postings, (live, place), (vocabulary, type_codes)))
-        base += len(rows)
-    joined = [(segment, rows) for (segment, _), rows in zip(parts, kept, strict=True)]
-    return Segment(
-        slot=np.concatenate([segment.slot[rows] for segment, rows in joined]),
-        chunk_row=np.concatenate([segment.chunk_row[rows] for segment, rows in joined]),
-        version=np.concatenate([segment.version[rows] for segment, rows in joined]),
-        chunk_ids=tuple(segment.chunk_ids[row] for segment, rows in joined for row in rows.tolist()),
-        length=np.concatenate([segment.length[rows] for segment, rows in joined]),
-        vocabulary=vocabulary,
-        words=tuple(vocabulary),
-        open=_postings(_joined(open_lists), len(vocabulary)),
-        guarded=_postings(_joined(guarded_lists), len(vocabulary)),
-        entity_types=tuple(types),
-        vectors=np.concatenate([_vectors(segment, rows, dim) for segment, rows in joined]),
-        has_vector=np.concatenate([segment.has_vector[rows] for segment, rows in joined]),
-    )
-
-
 def _guarded_entries(records: Sequence[ChunkRecord], vocabulary: dict[str, int], types: dict[str, int]) -> list[tuple[int, int, int, int]]:
     """List (word, row, count, type) of every guarded word, extending both tables on the way."""
     entries = [(row, entry) for row, record in enumerate(records) if record.guarded for entry in json.loads(record.guarded)]
@@ -171,16 +143,8 @@ def _guarded_entries(records: Sequence[ChunkRecord], vocabulary: dict[str, int],
     ]
 
 
-def _vectors(segment: Segment, rows: Rows, dim: int) -> NDArray[np.float32]:
-    """Take the vectors of rows; a segment built before the index held any gives zero rows."""
-    return segment.vectors[rows] if segment.vectors.shape[1] == dim else np.zeros((len(rows), dim), np.float32)
-
-
-_Lists = tuple[NDArray[np.int32], Rows, NDArray[np.uint8], NDArray[np.int16]]
-"""Parallel columns, one entry per posting: word, row, count, entity type."""
-
-
-def _postings(lists: _Lists, n_words: int) -> Postings:
+def sorted_postings(lists: Lists, n_words: int) -> Postings:
+    """Put postings in order of word, and of row within a word."""
     words, rows, counts, types = lists
     # Stable, so that rows stay ascending within a word.
     order = np.argsort(words, kind="stable")
@@ -189,27 +153,6 @@ def _postings(lists: _Lists, n_words: int) -> Postings:
     return Postings(offsets, rows[order], counts[order], types[order])
 
 
-def _columns(entries: list[tuple[int, int, int, int]]) -> _Lists:
+def _columns(entries: list[tuple[int, int, int, int]]) -> Lists:
     table = np.asarray(entries, np.int64).reshape(len(entries), 4)
     return table[:, 0].astype(np.int32), table[:, 1].astype(np.int32), table[:, 2].astype(np.uint8), table[:, 3].astype(np.int16)
-
-
-def _moved(
-    segment: Segment, postings: Postings, rows: tuple[NDArray[np.bool_], Rows], names: tuple[dict[str, int], NDArray[np.int16]]
-) -> _Lists:
-    """Renumber the postings of live rows, with a vocabulary that is extended on the way."""
-    live, place = rows
-    vocabulary, type_codes = names
-    words = np.repeat(np.arange(len(segment.words), dtype=np.int32), np.diff(postings.offsets))
-    keep = live[postings.rows]
-    words = words[keep]
-    code = np.full(len(segment.words), -1, np.int32)
-    for word in np.unique(words).tolist():
-        code[word] = vocabulary.setdefault(segment.words[word], len(vocabulary))
-    types = type_codes[postings.types[keep]] if len(type_codes) else np.zeros(len(words), np.int16)
-    return code[words], place[postings.rows[keep]], postings.counts[keep], types
-
-
-def _joined(lists: list[_Lists]) -> _Lists:
-    words, rows, counts, types = zip(*lists, strict=True)
-    return np.concatenate(words), np.concatenate(rows), np.concatenate(counts), np.concatenate(types)

@@ -4,21 +4,15 @@ Words and counts of a chunk are worked out before the transaction begins, so tha
 """
 
 import hashlib
-import json
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
-
 from app.domain.search import AccessFacts, ChunkVectors, IndexedChunk
-from app.errors import ConfigurationError, ConflictError, InvalidInputError
+from app.errors import ConfigurationError, ConflictError
 from app.index.facts import encode_facts
-from app.index.nearest import pack_sentences
-from app.index.words import clean, split_words
+from app.index.packing import pack_chunk, pack_vectors
 
-_HIGHEST_COUNT = 255
 _TOMBSTONES_KEPT = 10_000
 """A process that fell further behind than this many removals reads the index anew."""
 
@@ -39,7 +33,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[int]:
 
 def put_version(connection: sqlite3.Connection, facts: AccessFacts, version: int, chunks: Sequence[IndexedChunk]) -> None:
     """Store a version's words. A repeat with the same words keeps its vectors; with other words it replaces everything."""
-    rows = [_chunk_row(chunk) for chunk in chunks]
+    rows = [pack_chunk(chunk) for chunk in chunks]
     digest = hashlib.sha256(repr(rows).encode("utf-8")).hexdigest()
     stored = encode_facts(facts)
     with transaction(connection) as generation:
@@ -61,7 +55,7 @@ def put_version(connection: sqlite3.Connection, facts: AccessFacts, version: int
 def put_vectors(connection: sqlite3.Connection, target: tuple[str, int], vectors: Sequence[ChunkVectors], model_digest: str) -> None:
     """Store embeddings for chunks of `target`, a document id and version; a version no longer stored is left alone."""
     document_id, version = target
-    packed = [_packed(item) for item in vectors]
+    packed = [pack_vectors(item) for item in vectors]
     with transaction(connection) as generation:
         found = _row_of(connection, document_id)
         stored = dict(connection.execute("SELECT chunk_id, row FROM chunk WHERE document_row=? AND version=?", (found, version)).fetchall())
@@ -171,28 +165,6 @@ def _require_model(connection: sqlite3.Connection, model_digest: str, dim: int) 
         raise ConfigurationError(message)
     _set_meta(connection, "model", model_digest)
     _set_meta(connection, "dim", str(dim))
-
-
-def _chunk_row(chunk: IndexedChunk) -> tuple[str, str, bytes, int, str]:
-    """Give a chunk as stored: id, its distinct words, how often each, its length in words, and its guarded words."""
-    words = split_words(f"{chunk.heading}\n{chunk.body}\n{chunk.extra}")
-    counted = Counter(words)
-    guarded = Counter((clean(item.entity_type), word) for item in chunk.guarded for word in split_words(item.text))
-    entries = [[kind, word, min(count, _HIGHEST_COUNT)] for (kind, word), count in guarded.items()]
-    counts = bytes(min(count, _HIGHEST_COUNT) for count in counted.values())
-    return clean(chunk.chunk_id), "\n".join(counted), counts, len(words), json.dumps(entries, ensure_ascii=False) if entries else ""
-
-
-def _packed(item: ChunkVectors) -> tuple[bytes, bytes, bytes]:
-    dim = len(item.chunk)
-    shapes = {matrix.shape for matrix in (item.context, item.standalone)}
-    if len(shapes) != 1 or item.context.ndim != 2 or (item.context.size and item.context.shape[1] != dim):  # noqa: PLR2004 - rows and columns
-        message = "Sentence vectors must be two matrices of one shape, as wide as the chunk's vector."
-        raise InvalidInputError(message)
-    if not all(bool(np.isfinite(part).all()) for part in (item.chunk, item.context, item.standalone)):
-        message = "A vector holds a component that is not a number."
-        raise InvalidInputError(message)
-    return item.chunk.astype(np.float32).tobytes(), pack_sentences(item.context), pack_sentences(item.standalone)
 
 
 def _meta(connection: sqlite3.Connection, key: str) -> str:

@@ -238,7 +238,18 @@ async def test_a_closed_index_refuses(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    ['{"tenant":"acme"}', "not json", "null", "[]", encode_facts(facts("a")).replace('"sensitivity": 1', '"sensitivity": null')],
+    [
+        '{"tenant":"acme"}',
+        "not json",
+        "null",
+        "[]",
+        encode_facts(facts("a")).replace('"sensitivity": 1', '"sensitivity": null'),
+        encode_facts(facts("a")).replace('"sensitivity": 1', '"sensitivity": true'),
+        encode_facts(facts("a")).replace('"sensitivity": 1', '"sensitivity": 4294967296'),
+        encode_facts(facts("a")).replace('"deny": []', '"deny": [null]'),
+        encode_facts(facts("a")).replace('"deny": []', '"deny": "user:i|ann"'),
+        encode_facts(facts("a")).replace('"acme"', '"other"'),
+    ],
 )
 async def test_a_document_whose_facts_cannot_be_read_is_served_to_nobody(tmp_path: Path, damage: str) -> None:
     """A missing list of denied principals must not read as an empty one."""

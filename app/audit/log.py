@@ -121,12 +121,12 @@ class AuditLog:
             async with self._database.read() as tx:
                 latest = await audit_rows.latest_checkpoint(tx, log)
                 tree = await self._caught_up(tx, log)
-            if latest is not None and latest[0] == tree.size:
-                return latest[1]
             seen = self._signer.last_signed(log)
             if seen is not None and (seen[0] > tree.size or tree.root(seen[0]) != seen[1]):
                 message = "The log differs from what was signed before; no checkpoint is made."
                 raise AuditUnavailableError(message)
+            if latest is not None and latest[0] == tree.size:
+                return latest[1]
             note = self._signer.sign(Checkpoint(log, tree.size, tree.root()))
             async with self._database.write() as tx:
                 await audit_rows.put_checkpoint(tx, log, tree.size, note, datetime.now(UTC))

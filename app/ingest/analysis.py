@@ -18,6 +18,7 @@ from app.privacy.rendering import rebase
 from app.storage.document_rows import AnalyzedChunk
 
 _SEPARATORS = re.compile(r"[/_\-.]")
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def analyze_document(detector: Detector, chunked: ChunkedDocument, source_uri: s
         title_spans=detector.analyze(chunked.title, spoken).spans,
         source_uri=source_uri,
         # Separators of an address become spaces one for one, so that offsets hold in the address itself.
-        source_spans=detector.analyze(_SEPARATORS.sub(" ", source_uri), spoken).spans,
+        source_spans=detector.analyze(_words_of(source_uri), spoken).spans,
         text=chunked.text,
         spans=whole.spans,
         chunks=chunks,
@@ -59,10 +60,17 @@ def analyze_document(detector: Detector, chunked: ChunkedDocument, source_uri: s
     )
 
 
+def _words_of(address: str) -> str:
+    """An address as words, offsets kept: separators and the file's ending become spaces (`.md` is no place in Maryland)."""
+    words = _SEPARATORS.sub(" ", address)
+    ending = _ENDING.search(address)
+    return words if ending is None else words[: ending.start()] + " " * len(ending[0])
+
+
 def indexed_chunks(analyzed: AnalyzedDocument, keywords: Sequence[str]) -> list[IndexedChunk]:
     """What is searched of each chunk: open words, and guarded words by entity type."""
     open_title, guarded_title = guarded(analyzed.title, analyzed.title_spans)
-    open_source, guarded_source = guarded(_SEPARATORS.sub(" ", analyzed.source_uri), analyzed.source_spans)
+    open_source, guarded_source = guarded(_words_of(analyzed.source_uri), analyzed.source_spans)
     indexed = []
     for one in analyzed.chunks:
         body, hidden = guarded(one.chunk.text, one.spans)

@@ -1,0 +1,173 @@
+"""The log: what it promises on commit, and what its verification finds when somebody meddles."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from app.audit.merkle import leaf_hash, verify_inclusion
+from app.audit.notes import open_checkpoint
+from app.audit.signer import CheckpointSigner
+from app.errors import AuditUnavailableError
+from tests.audit.conftest import TENANT, Evidence
+from tests.conftest import ROOT
+
+
+def _meddle(folder: Path, *statements: str) -> None:
+    """Change rows as an owner of the database could: without the guards."""
+    connection = sqlite3.connect(folder / "portcullis.db")
+    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
+        connection.execute(f"DROP TRIGGER {name}")
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+async def test_entries_are_numbered_without_gap_whoever_writes_at_once(evidence: Evidence) -> None:
+    written = await asyncio.gather(*(evidence.log.record(evidence.event(n=n), evidence.event(n=n)) for n in range(200)))
+    indexes = [entry.index for entries in written for entry in entries]
+    assert sorted(indexes) == list(range(400))
+    assert all(second.index == first.index + 1 for first, second in written)
+    assert (await evidence.verify()).is_intact
+
+
+async def test_two_writers_share_one_log(evidence: Evidence) -> None:
+    other = evidence.reopened()
+    await other.start(TENANT)
+    written = await asyncio.gather(*(log.record(evidence.event()) for _ in range(50) for log in (evidence.log, other)))
+    assert sorted(entry.index for entries in written for entry in entries) == list(range(100))
+    assert (await evidence.verify()).is_intact
+
+
+async def test_every_entry_is_proved_under_a_signed_checkpoint(evidence: Evidence) -> None:
+    entries = await evidence.log.record(*(evidence.event(n=n) for n in range(13)))
+    for entry in entries:
+        proof = await evidence.log.prove(TENANT, entry)
+        checkpoint = open_checkpoint(proof.checkpoint, evidence.log.verifier_key(TENANT))
+        assert verify_inclusion(leaf_hash(entry.leaf), entry.index, checkpoint.size, proof.hashes) == checkpoint.root
+
+
+async def test_no_commit_is_reported_as_no_record(evidence: Evidence) -> None:
+    holder = sqlite3.connect(evidence.folder / "portcullis.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(AuditUnavailableError):
+        await evidence.log.record(evidence.event())
+    holder.execute("ROLLBACK")
+    holder.close()
+    [entry] = await evidence.log.record(evidence.event())
+    assert (await evidence.verify()).is_intact
+    assert entry.index <= 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("UPDATE audit_event SET leaf = CAST(replace(leaf, 'engineer', 'somebody') AS BLOB) WHERE idx = 3", "entry 3"),
+        ("UPDATE audit_event SET actor = 'somebody' WHERE idx = 3", "entry 3: column actor"),
+        ("UPDATE audit_event SET outcome = 'deny' WHERE idx = 4", "entry 4: column outcome"),
+        ("DELETE FROM audit_event WHERE idx = 3", "entry 3 is missing"),
+        ("UPDATE audit_event SET idx = CASE idx WHEN 3 THEN -4 WHEN 4 THEN -3 ELSE idx END", "missing"),
+        ("DELETE FROM audit_ref WHERE idx = 5", "entry 5: reference"),
+        ("INSERT INTO audit_ref VALUES ('portcullis/sample', 'document', 'doc_2', 5)", "entry 5: reference"),
+        ("UPDATE audit_block SET root = zeroblob(32) WHERE first = 0", "block at 0"),
+        ("UPDATE audit_head SET size = size + 1", "head"),
+        ("DELETE FROM audit_event WHERE idx = 9", "block at"),
+    ],
+)
+async def test_meddling_is_named_with_its_place(evidence: Evidence, statement: str, named: str) -> None:
+    for n in range(5):
+        await evidence.log.record(evidence.event(n=n), evidence.event(n=n))
+    await evidence.log.checkpoint(TENANT)
+    _meddle(evidence.folder, statement)
+    report = await evidence.verify()
+    assert not report.is_intact
+    assert any(named in problem for problem in report.problems), report.problems
+
+
+async def test_a_rewrite_with_right_hashes_contradicts_the_signed_checkpoint(evidence: Evidence) -> None:
+    """Whoever owns the database can recompute every hash in it; the signature is out of their reach."""
+    await evidence.log.record(*(evidence.event(n=n) for n in range(4)))
+    await evidence.log.checkpoint(TENANT)
+    names = ("event", "block", "ref", "head")
+    _meddle(evidence.folder, *(f"DELETE FROM audit_{name}" for name in names))
+    forger = evidence.reopened()
+    await forger.record(*(evidence.event(n=n + 100) for n in range(4)))
+    report = await evidence.verify()
+    assert any("another root" in problem for problem in report.problems)
+    with pytest.raises(AuditUnavailableError):
+        await forger.checkpoint(TENANT)
+
+
+async def test_after_a_rollback_nothing_is_released_until_somebody_looked(evidence: Evidence) -> None:
+    await evidence.log.record(*(evidence.event(n=n) for n in range(6)))
+    await evidence.log.checkpoint(TENANT)
+    _meddle(evidence.folder, "DELETE FROM audit_event WHERE idx >= 3", "DELETE FROM audit_ref WHERE idx >= 3")
+    restarted = evidence.reopened()
+    await restarted.start(TENANT)
+    assert restarted.refusal is not None
+    with pytest.raises(AuditUnavailableError):
+        await restarted.record(evidence.event())
+
+
+async def test_the_signer_never_signs_a_smaller_or_different_tree(evidence: Evidence) -> None:
+    await evidence.log.record(evidence.event())
+    first = open_checkpoint(await evidence.log.checkpoint(TENANT), evidence.log.verifier_key(TENANT))
+    signer = CheckpointSigner(evidence.folder / "signer")
+    with pytest.raises(AuditUnavailableError):
+        signer.sign(type(first)(first.origin, 0, first.root))
+    with pytest.raises(AuditUnavailableError):
+        signer.sign(type(first)(first.origin, first.size, bytes(32)))
+
+
+def test_the_signing_key_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    CheckpointSigner(tmp_path / "signer")
+    assert (tmp_path / "signer" / "signing.key").stat().st_mode & 0o077 == 0
+
+
+async def test_what_was_acknowledged_survives_a_kill(evidence: Evidence) -> None:
+    """Twenty writers in another process, killed at a random moment: every acknowledged id is in the log, and the log holds."""
+    program = textwrap.dedent("""
+        import asyncio, sys
+        from datetime import UTC, datetime
+        from pathlib import Path
+        from uuid_utils import uuid7
+        from app.audit.log import AuditLog
+        from app.audit.signer import CheckpointSigner
+        from app.domain.audit import AuditEvent, EventType
+        from app.storage.transaction import Database
+
+        async def one(log):
+            while True:
+                event = AuditEvent(f"evt_{uuid7()}", EventType.RETRIEVAL_EXECUTED, "sample", "a", datetime.now(UTC), "allow")
+                await log.record(event)
+                print(event.event_id, flush=True)
+
+        async def main(folder):
+            log = AuditLog(Database(f"sqlite+aiosqlite:///{folder}/portcullis.db"), CheckpointSigner(Path(folder) / "signer"))
+            await asyncio.gather(*(one(log) for _ in range(20)))
+
+        asyncio.run(main(sys.argv[1]))
+    """)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", program, str(evidence.folder)], stdout=subprocess.PIPE, env=environment)  # noqa: ASYNC220, S603
+    assert process.stdout is not None
+    with process:
+        head = [process.stdout.readline() for _ in range(60)]
+        process.send_signal(signal.SIGKILL)
+        rest = process.stdout.read().splitlines()
+    acknowledged = {line.decode().strip() for line in [*head, *rest] if line.strip()}
+    report = await evidence.verify()
+    assert report.is_intact, report.problems
+    with sqlite3.connect(evidence.folder / "portcullis.db") as connection:
+        kept = {event_id for (event_id,) in connection.execute("SELECT event_id FROM audit_event")}
+    connection.close()
+    whole = {event_id for event_id in acknowledged if len(event_id) == len("evt_") + 36}
+    assert len(whole) >= 50
+    assert whole <= kept

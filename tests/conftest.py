@@ -1,0 +1,135 @@
+"""What every test may use: the real models loaded once a process, and a seeded sample company made once a run and copied."""
+
+import asyncio
+import fcntl
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.cli.seeding import seed
+from app.domain.identity import Caller
+from app.identity.subjects import subject_from_claims, with_purpose
+from app.main import create_app
+from app.settings import Settings, load_settings
+from app.wiring import Models, Services, load_models, open_services
+
+ROOT = Path(__file__).parents[1]
+BASE_URL = "http://127.0.0.1:8080"
+
+
+def missing(reason: str) -> None:
+    """Skip here, fail in CI: what nobody ran must not look like what passed."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Labelled sets and corpora, which are input and no part of the project."""
+    folder = Path(os.environ.get("PORTCULLIS_SHARED", ROOT.parent / "shared"))
+    if not (folder / "sets").is_dir():
+        missing(f"{folder} holds no labelled sets: set PORTCULLIS_SHARED to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models() -> Iterator[Models]:
+    """The real detector and embedder, shared by every gateway of this process."""
+    loaded = asyncio.run(load_models(load_settings()))
+    yield loaded
+    loaded.embedder.close()
+
+
+def settings_in(folder: Path, **overrides: object) -> Settings:
+    """Settings of a demo installation in `folder`."""
+    return load_settings(**{"data": folder, "demo": True, "checkpoint_every_s": 0.2, "policy_poll_s": 0.1, **overrides})
+
+
+@pytest.fixture(scope="session")
+def seeded(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sample company, every vector in place; made once for all processes of a run. Copy it, never open it."""
+    run = tmp_path_factory.getbasetemp()
+    root = run.parent if os.environ.get("PYTEST_XDIST_WORKER") else run
+    folder, done = root / "sample-company", root / "sample-company.done"
+    with (root / "sample-company.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            asyncio.run(_seed(settings_in(folder), models))
+            done.touch()
+    return folder
+
+
+async def _seed(settings: Settings, models: Models) -> None:
+    async with open_services(settings, models=models) as services:
+        await seed(services, is_embedding=True)
+        await services.worker.drain()
+
+
+@pytest.fixture
+def company(seeded: Path, tmp_path: Path) -> Path:
+    """A private copy of the seeded folder."""
+    folder = tmp_path / "company"
+    shutil.copytree(seeded, folder)
+    return folder
+
+
+@pytest.fixture
+async def services(company: Path, models: Models) -> AsyncIterator[Services]:
+    """The services of a private sample company."""
+    async with open_services(settings_in(company), models=models) as opened:
+        yield opened
+
+
+async def caller_as(services: Services, name: str, purpose: str | None = None) -> Caller:
+    """A sample person, through a real token."""
+    demo = services.identity.demo
+    assert demo is not None
+    claims = await services.identity.tokens.verify(demo.access_token(name))
+    return Caller(with_purpose(subject_from_claims(claims, services.tenant, services.identity.claims), purpose), "req_test")
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway answering HTTP in this process."""
+
+    services: Services
+    client: httpx.AsyncClient
+
+    def token(self, name: str) -> dict[str, str]:
+        """Headers of a sample person."""
+        assert self.services.identity.demo is not None
+        return {"Authorization": f"Bearer {self.services.identity.demo.access_token(name)}"}
+
+    async def post(self, path: str, name: str, body: object, **headers: str) -> httpx.Response:
+        """A JSON request as a sample person."""
+        return await self.client.post(path, json=body, headers={**self.token(name), **headers})
+
+    async def get(self, path: str, name: str, **headers: str) -> httpx.Response:
+        """A request as a sample person."""
+        return await self.client.get(path, headers={**self.token(name), **headers})
+
+
+@asynccontextmanager
+async def gateway_in(folder: Path, models: Models, **overrides: object) -> AsyncIterator[Gateway]:
+    """The whole application over `folder`, background work included."""
+    application = create_app(settings_in(folder, **overrides), models)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(application.router.lifespan_context(application))
+        transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+        client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=BASE_URL))
+        yield Gateway(application.state.services, client)
+
+
+@pytest.fixture
+async def gateway(company: Path, models: Models) -> AsyncIterator[Gateway]:
+    """A gateway over a private sample company."""
+    async with gateway_in(company, models) as opened:
+        yield opened

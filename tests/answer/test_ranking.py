@@ -17,7 +17,7 @@ def candidate(name: str, lexical: float, cosine: float | None, *sentences: float
 
 
 def test_a_chunk_is_scored_by_its_words_its_cosine_and_its_best_sentence() -> None:
-    assert chunk_score(candidate("a.1.0", 1.5, 0.5, 0.2, 0.7), 0.1) == pytest.approx(0.2 * 1.5 + 0.8 * (0.5 * 0.4 + 0.5 * 0.6))
+    assert chunk_score(candidate("a.1.0", 1.5, 0.5, 0.2, 0.7), 0.1) == pytest.approx(LEXICAL_WEIGHT * 1.5 + (1 - LEXICAL_WEIGHT) * (0.5 * 0.4 + 0.5 * 0.6))
 
 
 def test_cosines_below_the_background_count_nothing_rather_than_against() -> None:
@@ -25,7 +25,7 @@ def test_cosines_below_the_background_count_nothing_rather_than_against() -> Non
 
 
 def test_a_chunk_without_sentences_is_its_own_best_sentence() -> None:
-    assert chunk_score(candidate("a.1.0", 0.0, 0.5), 0.1) == pytest.approx(0.8 * 0.4)
+    assert chunk_score(candidate("a.1.0", 0.0, 0.5), 0.1) == pytest.approx((1 - LEXICAL_WEIGHT) * 0.4)
 
 
 def test_without_vectors_the_words_alone_decide() -> None:
@@ -36,9 +36,9 @@ def test_without_vectors_the_words_alone_decide() -> None:
 def test_further_good_chunks_lift_a_document() -> None:
     pair = (candidate("a.1.0", 1.0, None), candidate("a.1.1", 0.9, None))
     ranked = {one.chunk_id: one for one in fuse(Candidates((*pair, candidate("b.1.0", 1.05, None)), {}), 0.0)}
-    assert ranked["a.1.0"].score == pytest.approx(0.2 * (1.0 + PAGE_PRIOR * 0.9))
-    assert ranked["a.1.0"].document_score == pytest.approx(0.2)
-    assert ranked["a.1.1"].document_score == pytest.approx(0.2)
+    assert ranked["a.1.0"].score == pytest.approx(LEXICAL_WEIGHT * (1.0 + PAGE_PRIOR * 0.9))
+    assert ranked["a.1.0"].document_score == pytest.approx(LEXICAL_WEIGHT)
+    assert ranked["a.1.1"].document_score == pytest.approx(LEXICAL_WEIGHT)
     assert ranked["a.1.0"].score > ranked["b.1.0"].score
 
 

@@ -17,7 +17,8 @@ def candidate(name: str, lexical: float, cosine: float | None, *sentences: float
 
 
 def test_a_chunk_is_scored_by_its_words_its_cosine_and_its_best_sentence() -> None:
-    assert chunk_score(candidate("a.1.0", 1.5, 0.5, 0.2, 0.7), 0.1) == pytest.approx(LEXICAL_WEIGHT * 1.5 + (1 - LEXICAL_WEIGHT) * (0.5 * 0.4 + 0.5 * 0.6))
+    expected = LEXICAL_WEIGHT * 1.5 + (1 - LEXICAL_WEIGHT) * (0.5 * 0.4 + 0.5 * 0.6)
+    assert chunk_score(candidate("a.1.0", 1.5, 0.5, 0.2, 0.7), 0.1) == pytest.approx(expected)
 
 
 def test_cosines_below_the_background_count_nothing_rather_than_against() -> None:

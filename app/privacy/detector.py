@@ -5,7 +5,6 @@ No network: the recognizers are ours and the model is a local folder. Nothing an
 
 import hashlib
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,6 +18,7 @@ from presidio_analyzer.recognizer_result import RecognizerResult
 from app.domain.privacy import Span
 from app.privacy import language as languages
 from app.privacy import resolver
+from app.privacy.legible import make_legible
 from app.privacy.lexicon import load_lexicon, resource_bytes
 from app.privacy.negatives import WEAK, find_negatives, is_inside
 from app.privacy.ner import ENGLISH, MODEL_FILES, OTHER, NerEngine, NerRecognizer
@@ -39,12 +39,11 @@ from app.privacy.segments import Segment, split
 from app.privacy.signature import find_titles
 
 THRESHOLD = 0.35
-SURROGATE = re.compile(r"[\ud800-\udfff]")
-"""Half a character, from a broken decoder: no model takes it, and one must not stop an ingest."""
 DIGESTED_SOURCES = (
     "casing.py",
     "detector.py",
     "language.py",
+    "legible.py",
     "lexicon.py",
     "negatives.py",
     "ner.py",
@@ -123,14 +122,19 @@ class Detector:
 
     def analyze(self, text: str, language: str | None = None) -> Analysis:
         """Personal data in `text` (raw). `language` is a hint for text too short to tell; what the text says of itself wins."""
-        spoken = languages.guess(text, language or ENGLISH)
+        legible = make_legible(text)
+        spoken, spans = self._find(legible.text, language or ENGLISH)
+        return Analysis(spoken, legible.restore(spans), self.digest)
+
+    def _find(self, text: str, hint: str) -> tuple[str, tuple[Span, ...]]:
+        """Language and resolved spans of a legible text."""
+        spoken = languages.guess(text, hint)
         found = [Span(start, end, "SECRET", 0.99, "secrets") for start, end in find_key_blocks(text)]
-        sound = SURROGATE.sub("\ufffd", text)
-        for segment in split(sound):
-            found.extend(self._analyze_segment(sound[segment.start : segment.end], segment, spoken))
+        for segment in split(text):
+            found.extend(self._analyze_segment(text[segment.start : segment.end], segment, spoken))
         spans = resolver.resolve(text, found)
         carried = [*propagate(text, spans, self._lexicon), *find_titles(text, spans)]
-        return Analysis(spoken, resolver.resolve(text, [*spans, *carried]) if carried else spans, self.digest)
+        return spoken, resolver.resolve(text, [*spans, *carried]) if carried else spans
 
     def _analyze_segment(self, piece: str, segment: Segment, spoken: str) -> Iterator[Span]:
         route = ENGLISH if languages.guess(piece, spoken) == ENGLISH else OTHER

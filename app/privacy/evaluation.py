@@ -20,27 +20,7 @@ from app.domain.privacy import Span
 from app.privacy.entities import QUASI
 from app.privacy.span_scores import SpanScore, SpanScorer
 
-LABELLED_QUASI = QUASI | frozenset(
-    [
-        "ADDRESS",
-        "STREET_ADDRESS",
-        "GPE",
-        "ZIP_CODE",
-        "LOC",
-        "CITY",
-        "STREET",
-        "DATE",
-        "DATE_OF_BIRTH",
-        "TIME",
-        "NORP",
-        "ORG",
-        "COMPANY",
-        "DEM",
-        "QUANTITY",
-        "MISC",
-        "EVENT",
-    ]
-)
+LABELLED_QUASI = QUASI | {"QUANTITY", "MISC", "EVENT"}
 """Labels of public sets that name nobody by themselves; every other label is direct."""
 SAME = {
     "LOC": "LOCATION", "GPE": "LOCATION", "STREET_ADDRESS": "LOCATION", "ADDRESS": "LOCATION",
@@ -157,9 +137,12 @@ def _count(labelled: LabelledText, found: Sequence[Span], known: frozenset[str],
     covered = _mask(len(text), found)
     counted = _mask(len(text), [span for span in found if canonical(span.entity_type) in known])
     leaked = 0
+    seen: set[tuple[str, int]] = set()
     for span in labelled.spans:
-        tier = "quasi" if span.entity_type.upper() in LABELLED_QUASI else "direct"
-        letters = [i for i in range(span.start, min(span.end, len(text))) if text[i].isalnum()]
+        kind = canonical(span.entity_type)
+        tier = "quasi" if kind in LABELLED_QUASI else "direct"
+        letters = [i for i in range(span.start, min(span.end, len(text))) if text[i].isalnum() and (kind, i) not in seen]
+        seen.update((kind, i) for i in letters)
         bare = sum(not covered[i] for i in letters)
         tally.add(tier, len(letters))
         tally.add(f"{tier} open", bare)

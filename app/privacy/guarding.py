@@ -77,16 +77,18 @@ def guarded(text: str, spans: Sequence[Span]) -> tuple[str, tuple[GuardedText, .
 def _whole_words(text: str, spans: Sequence[Span]) -> Iterator[tuple[int, int, str]]:
     """Ranges of the spans grown to whole words, sorted and disjoint: half a name left over would still be searchable.
 
-    Where grown ranges meet, the later one starts where the earlier ends.
+    No range grows into a neighbour: the words of one type, a secret least of all, must not be filed under another.
     """
     reached = 0
-    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+    ordered = sorted(spans, key=lambda span: (span.start, -span.end))
+    borders = [*(span.start for span in ordered), len(text)][1:]
+    for span, border in zip(ordered, borders, strict=True):
         start, end = max(span.start, 0), min(span.end, len(text))
         if start >= end:
             continue
         while start > reached and text[start - 1].isalnum() and text[start].isalnum():
             start -= 1
-        while end < len(text) and text[end].isalnum() and text[end - 1].isalnum():
+        while end < min(border, len(text)) and text[end].isalnum() and text[end - 1].isalnum():
             end += 1
         start = max(start, reached)
         if start < end:

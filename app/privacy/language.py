@@ -6,15 +6,7 @@ Not a claim about the text: a hint to routing. Read per segment, so that a Germa
 import re
 from collections import Counter
 
-from spacy.lang.de.stop_words import STOP_WORDS as GERMAN
-from spacy.lang.en.stop_words import STOP_WORDS as ENGLISH
-from spacy.lang.es.stop_words import STOP_WORDS as SPANISH
-from spacy.lang.fr.stop_words import STOP_WORDS as FRENCH
-from spacy.lang.it.stop_words import STOP_WORDS as ITALIAN
-from spacy.lang.nl.stop_words import STOP_WORDS as DUTCH
-from spacy.lang.pl.stop_words import STOP_WORDS as POLISH
-from spacy.lang.pt.stop_words import STOP_WORDS as PORTUGUESE
-from spacy.lang.sv.stop_words import STOP_WORDS as SWEDISH
+from app.privacy.lexicon import load_stop_words
 
 UNKNOWN = "und"
 """ISO 639-3 for an undetermined language: rules and name list, no model."""
@@ -29,12 +21,9 @@ _EXTRA = {
     "it": "gentile cordiali saluti nato nata residente",
     "nl": "geachte vriendelijke groet woont geboren",
 }
-_SETS = {
-    "en": ENGLISH, "de": GERMAN, "fr": FRENCH, "es": SPANISH, "it": ITALIAN, "nl": DUTCH, "pt": PORTUGUESE, "pl": POLISH, "sv": SWEDISH,
-}  # fmt: skip
 _LISTS = {
     language: frozenset(word.lower() for word in words if len(word) > 1) | frozenset(_EXTRA.get(language, "").split())
-    for language, words in _SETS.items()
+    for language, words in load_stop_words().items()
 }
 _WEIGHTS: dict[str, dict[str, float]] = {}
 for _language, _words in _LISTS.items():

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 RESOURCES = Path(__file__).parent / "resources"
-RESOURCE_FILES = ("names.txt.gz", "ordinary.txt.gz", "ambiguous.txt", "doubtful.txt", "products.txt")
+RESOURCE_FILES = ("names.txt.gz", "ordinary.txt.gz", "ambiguous.txt", "doubtful.txt", "products.txt", "stop_words.txt.gz")
 
 PARTICLES = frozenset(
     [
@@ -101,6 +101,16 @@ def load_lexicon() -> Lexicon:
     products = frozenset(_lines("products.txt"))
     unsure = ordinary | products | frozenset(_lines("doubtful.txt"))
     return Lexicon(frozenset(first), frozenset(last), frozenset(first - unsure), frozenset(last - unsure), ordinary, products)
+
+
+@lru_cache(maxsize=1)
+def load_stop_words() -> dict[str, frozenset[str]]:
+    """Function words in lower case by ISO 639-1 language."""
+    words: dict[str, set[str]] = {}
+    for line in _lines("stop_words.txt.gz"):
+        language, _, word = line.partition("\t")
+        words.setdefault(language, set()).add(word)
+    return {language: frozenset(found) for language, found in words.items()}
 
 
 def resource_bytes() -> bytes:

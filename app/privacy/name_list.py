@@ -47,6 +47,7 @@ PARTICLES = frozenset(
         "san",
     ]
 )
+STOP_WORD_LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt", "sv")
 WORD_LOCALES = ("en_US", "de_DE", "fr_FR", "nl_NL")
 MIN_LETTERS = 3
 CYRILLIC = dict(
@@ -170,11 +171,22 @@ def _write(path: Path, lines: Iterable[str]) -> None:
     path.write_bytes(gzip.compress("\n".join(lines).encode(), compresslevel=9, mtime=0))
 
 
+def _stop_words() -> Iterable[str]:
+    """Function words by language from spaCy (MIT): its French package takes seconds to import, a list does not."""
+    for language in STOP_WORD_LANGUAGES:
+        for word in sorted(importlib.import_module(f"spacy.lang.{language}.stop_words").STOP_WORDS):
+            yield f"{language}\t{word.lower()}"
+
+
 def main() -> None:
-    """Write `names.txt.gz` (lines `word TAB f|l|fl`) and `ordinary.txt.gz` (one word a line), both sorted."""
+    """Write three sorted lists, one entry a line.
+
+    `names.txt.gz` holds `word TAB f|l|fl`, `stop_words.txt.gz` holds `language TAB word`, `ordinary.txt.gz` words alone.
+    """
     first, last = _collect("first_name"), _collect("last_name")
     RESOURCES.mkdir(exist_ok=True)
     _write(RESOURCES / "names.txt.gz", (f"{name}\t{'f' * (name in first)}{'l' * (name in last)}" for name in sorted(first | last)))
+    _write(RESOURCES / "stop_words.txt.gz", _stop_words())
     _write(RESOURCES / "ordinary.txt.gz", sorted(_ordinary_words()))
 
 

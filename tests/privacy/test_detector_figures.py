@@ -1,5 +1,7 @@
 """Gates on labelled sets, and on what a process with a detector costs. A slice of each set runs; the figures are the product's promise."""
 
+import importlib.util
+import json
 import subprocess
 import sys
 import time
@@ -11,17 +13,17 @@ from app.errors import ConfigurationError
 from app.privacy.detector import Detector
 from app.privacy.evaluation import evaluate, read_set
 from app.privacy.span_scores import SpanScore, SpanScorer
+from privacy.conftest import absent
 
 START_AND_MEMORY = """
-import resource, sys, time
-started = time.process_time()
+import sys
 from pathlib import Path
 from app.privacy.detector import Detector
 detector = Detector(Path(sys.argv[1]))
 text = "Anna Kowalski met Bartholomew Quigley in Leeds; call +44 20 7946 0018 or write to anna@corp.example about it. "
 for i in range(200):
     detector.analyze(f"{i} " + text * 12)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
@@ -58,6 +60,29 @@ def test_figures_of_a_perfect_and_of_a_blind_detector(sets_folder: Path) -> None
     assert (blind["f2_iou_70"], blind["leaked_direct"], blind["leaked_quasi"], blind["clean"]) == (0.0, 1.0, 1.0, 0.0)
 
 
+def test_leak_and_over_redaction_agree_with_the_reviewers_tool(detector: Detector, sets_folder: Path) -> None:
+    """Written apart from it, by the same definitions: a difference would mean that one of the two measures something else."""
+    source = sets_folder.parent / "tools" / "pii_eval.py"
+    if not source.is_file():
+        absent("no evaluation tool beside the labelled sets")
+    specification = importlib.util.spec_from_file_location("pii_eval", source)
+    tool = importlib.util.module_from_spec(specification)  # type: ignore[arg-type]
+    specification.loader.exec_module(tool)  # type: ignore[union-attr]
+    path = sets_folder / "pii-synth2.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()][::10]
+    found = [[(s.start, s.end, tool.canonical(s.entity_type)) for s in detector.analyze(row["full_text"]).spans] for row in rows]
+    _, characters, _, _ = tool.score(rows, found, 0.5)
+    figures = evaluate(path, detector, step=10)
+    for ours, part, whole in (
+        ("leaked_direct", ("direct", "open"), ("direct", "n")),
+        ("leaked_quasi", ("quasi", "open"), ("quasi", "n")),
+        ("over_redacted", "over", "other"),
+        ("untouched", "untouched", "empty"),
+        ("clean", "clean", "docs"),
+    ):
+        assert figures[ours] == pytest.approx(characters[part] / characters[whole], abs=0.004), ours
+
+
 def test_the_span_measure_joins_over_skipped_words_and_judges_parts_together() -> None:
     scorer = SpanScorer(0.7)
     text = "Anna Kowalski of the Bank lives here"
@@ -86,7 +111,7 @@ def test_a_process_with_a_detector_stays_under_its_memory(model_folder: Path) ->
         cwd=Path(__file__).parents[2],
         timeout=120,
     )
-    assert int(answer.stdout) <= 450
+    assert int(answer.stdout) // 1024 <= 450
 
 
 def test_a_missing_model_says_what_mends_it(tmp_path: Path) -> None:

@@ -125,6 +125,12 @@ def test_open_search_text_holds_no_letter_of_a_span_and_guarded_texts_hold_all_b
     assert all(text[i] in shown for span in spans if span.entity_type != "SECRET" for i in range(span.start, span.end) if text[i].isalnum())
 
 
+def test_a_secret_beside_a_name_is_not_filed_under_the_name() -> None:
+    """Growing to whole words once pulled the letters of a secret that touched a name into the words searched as that name."""
+    _, kept = guarded("annahunter2", (Span(0, 4, "PERSON", 0.9), Span(4, 11, "SECRET", 0.9)))
+    assert [item.text for item in kept] == ["anna"]
+
+
 def test_guarded_words_are_whole_words() -> None:
     """Half a surname left in the open text would still be found by a prefix search."""
     open_text, kept = guarded("Ask Annabel Lee", (Span(4, 8, "PERSON", 0.9),))

@@ -1,14 +1,27 @@
 # ruff: noqa: SIM905, PLR2004 - word lists read better as text; lengths of words explain themselves
 """Names of people that stand alone, by the name list: two listed words in a row, one beside a capital, or a first name."""
 
+import re
+
 from presidio_analyzer import LocalRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpArtifacts
-from spacy.lang.en.stop_words import STOP_WORDS
 
-from app.privacy.lexicon import PARTICLES, Lexicon
+from app.privacy.lexicon import PARTICLES, Lexicon, load_stop_words
 from app.privacy.recognizers.words import NEAR, Word, are_near, opens_sentence, words_of
 
 MAX_GIVEN = 4
+CODE_NEXT = re.compile(r"[ ][A-Z]{0,4}[\-/]?\d")
+"""A type or part code behind two capitalised words: "Pumpe Typ AX-200"."""
+NOT_NAME = re.compile(
+    r"(?:ung|ungen|heit|heiten|keit|keiten|schaft|schaften|tion|tionen|tions|tät|täten|ismus|ment|ments|ique|ité|ance|ence|ische[nrms]?"
+    r"|isch|liche[nrms]?|ige[nrms]?|nummer|zeit|preis|werk|haus"
+    r"|amt|gericht|gerichts|gerichtshofs?|gesetz|anlage|system|technik|maschine|stelle|bereich|teil|stück|kosten|plan|daten|buch|satz"
+    r"|punkte?n?|euro|meter|grade?s?|jahre?n?|jahrs|monate?n?|woche[n]?|tage?n?"
+    r"|prozent|millione?n?|milliarden?|pfund|dollar|höhe|länge|breite|reihe|spiele?n?|liga|kongress|verein|partei|kirche|schule"
+    r"|universität|institut|museum|theater|film|serie|album|band|platz|hälfte|viertel"
+    r"|fünfter|vierter|dritter|zweiter|erster|letzter|typ|modell|klasse|gruppe|stufe|raum|linie|nr|coupe|ligue|copa|open|awards?|story|portable)$"
+)
+"""Endings of German and French nouns and adjectives that no surname has, or hardly any."""
 THINGS = frozenset(
     (
         "street road avenue lane park plaza station airport hospital university school church hotel county city river lake "
@@ -23,7 +36,9 @@ ANNOUNCING = frozenset(
     ("i'm im am is its it's hi hello hey dear mr mrs ms miss dr thanks regards cheers by ask tell call named called mister").split()
 )
 """Words before a first name in lower case, as people write in a chat."""
-FUNCTION = STOP_WORDS | frozenset(("der die das und von mit für ist les des une est los las con son may").split())
+FUNCTION = frozenset().union(*(load_stop_words()[language] for language in ("en", "de", "fr"))) | frozenset(
+    ("der die das und von mit für ist les des une est los las con son may").split()
+)
 """Words that are never a surname in running lower-case text, whatever a list says."""
 
 
@@ -144,7 +159,19 @@ class NameListRecognizer(LocalRecognizer):
         is_shaped = first.is_capital and last.is_capital and not first.is_upper and not last.is_upper and len(first.lower) > 2
         if last.lower in self.lexicon.first and i + 2 < len(words) and words[i + 2].is_capital:
             return None
-        return (i + 1, 0.55) if is_shaped and not self.lexicon.is_plain(first.lower) and self._is_surname(last) else None
+        if not is_shaped or self.lexicon.is_plain(first.lower):
+            return None
+        if self._is_surname(last):
+            return i + 1, 0.55
+        if self.has_model or opens_sentence(text, first) or CODE_NEXT.match(text, last.end):
+            return None
+        return (i + 1, 0.4) if all(self._may_be_foreign_name(word.lower) for word in (first, last)) else None
+
+    def _may_be_foreign_name(self, word: str) -> bool:
+        """No word we know, no function word, and no noun or adjective by its ending: what is left in a row of two is a name mostly."""
+        return (
+            len(word) > 2 and not self.lexicon.is_plain(word) and word not in FUNCTION and word not in THINGS and not NOT_NAME.search(word)
+        )
 
     def _may_be_listed(self, word: Word) -> bool:
         return self._is_surname(word) or (word.lower in self.lexicon.last and word.lower not in FUNCTION)

@@ -43,6 +43,7 @@ class _Writer:
         self._last: Block | None = None
 
     def place(self, block: Block) -> None:
+        """Write a block below what stands already, under its headings."""
         self._open_headings(block)
         start = self._append(block.text, self._separator(block))
         self.placed.append(PlacedBlock(block, start, self._size, self._lines))

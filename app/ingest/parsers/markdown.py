@@ -117,6 +117,7 @@ class _Reader:
         self._rows: list[list[str]] | None = None
 
     def read(self, tokens: list[Token]) -> None:
+        """Append what the tokens show; kinds of token without a step of their own show nothing."""
         for token in tokens:
             step = getattr(self, f"_{token.type}", None)
             if step is not None:

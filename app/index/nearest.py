@@ -1,7 +1,7 @@
 """Nearest chunks by cosine among those a filter grants, exact, and the cosines of single chunks and sentences.
 
-A matrix product rounds a row's result by where the row stands, so scores would shift in the last bits with text the caller may not read.
-The product only preselects here; what is returned and compared is computed for each row by itself.
+The product over a whole matrix may round a row's result by where the row stands, so scores would shift in the last bits with text the
+caller may not read. It only preselects here; what is returned and compared is computed for each row by itself.
 """
 
 from collections.abc import Sequence
@@ -72,8 +72,14 @@ def sentence_cosines(packed: Sequence[bytes], vector: Vector) -> list[tuple[floa
     # Whole numbers as well: at most 384 x 127**2, which is 6.2 million (and below 2**24 for every width up to 1,040).
     squares = np.einsum("ij,ij->i", rows, rows).astype(np.float64)
     norms = np.sqrt(squares) * float(np.sqrt(np.square(question.astype(np.float64)).sum()))
-    cosines = iter(((rows @ question).astype(np.float64) / np.where(norms > 0, norms, 1.0)).tolist())
+    cosines = iter((_dot(rows, question).astype(np.float64) / np.where(norms > 0, norms, 1.0)).tolist())
     return [tuple(islice(cosines, len(blob) // dim)) for blob in packed]
+
+
+def _dot(rows: NDArray[np.float32], vector: Vector) -> NDArray[np.float32]:
+    """Multiply without BLAS: as fast as one BLAS thread, where two on a busy machine took 8 ms for 0.6 ms of work."""
+    products: NDArray[np.float32] = np.einsum("ij,j->i", rows, vector)
+    return products
 
 
 def _products(part: GrantedPart, vector: Vector) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -83,5 +89,5 @@ def _products(part: GrantedPart, vector: Vector) -> tuple[NDArray[np.int32], NDA
         return np.zeros(0, np.int32), np.zeros(0, np.float32)
     rows = part.rows if bool(segment.has_vector.all()) else part.rows[segment.has_vector[part.rows]]
     if len(rows) < _GATHER_BELOW * len(segment):
-        return rows, segment.vectors[rows] @ vector
-    return rows, (segment.vectors @ vector)[rows]
+        return rows, _dot(segment.vectors[rows], vector)
+    return rows, _dot(segment.vectors, vector)[rows]

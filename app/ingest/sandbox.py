@@ -126,16 +126,15 @@ class _Worker:
         process, self._process = self._process, None
         if process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), _STOP_S)
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
         if process.stdin is not None:
             process.stdin.close()
+        # `wait` also waits for the pipes to close, which a grandchild can hold open: so it is never awaited without end.
+        for end in (process.terminate, process.kill):
+            with contextlib.suppress(ProcessLookupError):
+                end()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _STOP_S)
+                return
 
 
 async def _start() -> Process:

@@ -3,7 +3,7 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -22,8 +22,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
 
     data: Annotated[Path, Field(description="Data folder of an embedded installation: database, index, keys.")] = Path("data")
-    policies: Annotated[Path, Field(description="Folder with the policy: model.conf, rules.csv, labels.yaml, redaction.yaml, cases/.")] = ROOT / "policies"
-    models: Annotated[Path, Field(description="Folder with the model folders embedder/ and ner-en/, made by `make models`.")] = ROOT / "models"
+    policies: Annotated[Path, Field(description="Folder with the policy: model.conf, rules.csv, labels.yaml, redaction.yaml, cases/.")] = (
+        ROOT / "policies"
+    )
+    models: Annotated[Path, Field(description="Folder with the model folders embedder/ and ner-en/, made by `make models`.")] = (
+        ROOT / "models"
+    )
     migrations: Annotated[Path, Field(description="Folder with the Alembic history.")] = ROOT / "migrations"
     examples: Annotated[Path, Field(description="Folder with the sample company, for demo mode.")] = ROOT / "examples" / "company"
     host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
@@ -37,7 +41,10 @@ class Settings(BaseSettings):
     oidc_audience: Annotated[str, Field(description="Audience an access token must carry.")] = "portcullis-api"
     oidc_client_id: Annotated[str, Field(description="Client id of the browser sign-in.")] = "portcullis"
     oidc_client_secret: Annotated[SecretStr | None, Field(description="Client secret, for confidential clients.")] = None
-    oidc_algorithms: Annotated[tuple[str, ...], Field(description="Signature algorithms accepted; asymmetric ones only.")] = ("RS256", "ES256")
+    oidc_algorithms: Annotated[tuple[str, ...], Field(description="Signature algorithms accepted; asymmetric ones only.")] = (
+        "RS256",
+        "ES256",
+    )
     oidc_leeway_s: Annotated[int, Field(ge=0, le=300, description="Clock difference allowed, in seconds.")] = 30
     claim_groups: Annotated[str, Field(description="Claim that holds the groups.")] = "groups"
     claim_roles: Annotated[str, Field(description="Claim that holds the roles.")] = "roles"
@@ -47,13 +54,17 @@ class Settings(BaseSettings):
     llm_base_url: Annotated[str, Field(description="OpenAI-compatible endpoint; empty: the extractive answerer, no network.")] = ""
     llm_model: Annotated[str, Field(description="Model name at that endpoint.")] = ""
     llm_api_key: Annotated[SecretStr | None, Field(description="Key for that endpoint.")] = None
-    llm_is_external: Annotated[bool, Field(description="Whether that endpoint is outside: then policy must grant generate.external.")] = True
+    llm_is_external: Annotated[bool, Field(description="Whether that endpoint is outside: then policy must grant generate.external.")] = (
+        True
+    )
     llm_timeout_s: Annotated[float, Field(gt=0, le=600, description="Longest wait for a whole reply, in seconds.")] = 60.0
 
     embed_threads: Annotated[int, Field(ge=1, le=64, description="Threads of the local embedder for documents.")] = 2
     max_document_bytes: Annotated[int, Field(ge=1024, description="Largest document taken, in bytes.")] = 50 * 1024 * 1024
     max_body_bytes: Annotated[int, Field(ge=1024, description="Largest other request body, in bytes.")] = 1024 * 1024
-    parse_memory_bytes: Annotated[int, Field(ge=64 * 1024 * 1024, description="Memory a parser process may use, in bytes.")] = 1024 * 1024 * 1024
+    parse_memory_bytes: Annotated[int, Field(ge=64 * 1024 * 1024, description="Memory a parser process may use, in bytes.")] = (
+        1024 * 1024 * 1024
+    )
     parse_seconds: Annotated[int, Field(ge=1, le=600, description="Time a parser process may take, in seconds.")] = 60
     checkpoint_every_s: Annotated[float, Field(gt=0, description="How often the signer looks for new entries, in seconds.")] = 1.0
     policy_poll_s: Annotated[float, Field(gt=0, description="How often the policy folder is looked at, in seconds.")] = 1.0
@@ -85,7 +96,7 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, *toml)
 
 
-def load_settings(**overrides: Any) -> Settings:
+def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - settings of every type; pydantic checks them
     """Read the settings. Raises ConfigurationError naming each key that is wrong and what it may be."""
     known = {_PREFIX + name.upper() for name in Settings.model_fields}
     given = {name for name in os.environ if name.startswith(_PREFIX)} - _NOT_SETTINGS

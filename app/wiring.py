@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -48,8 +47,8 @@ from app.llm.embedder import LocalEmbedder
 from app.observability import logger
 from app.policy.book import PolicyBook
 from app.policy.bundle import read_folder
-from app.privacy.detector import Detector
 from app.privacy.book import RedactionBook
+from app.privacy.detector import Detector
 from app.sample import read_people, read_suggestions
 from app.settings import Settings
 from app.storage import job_rows, schema
@@ -249,7 +248,7 @@ def _prepare_folder(settings: Settings) -> None:
     database = settings.data / "portcullis.db"
     if settings.demo or not database.exists():
         schema.upgrade(settings.database_url, settings.migrations)
-        os.chmod(database, 0o600)
+        database.chmod(0o600)
     else:
         schema.check_current(settings.database_url, settings.migrations)
 
@@ -291,7 +290,10 @@ def demo_issuer(settings: Settings) -> DemoIssuer:
 
 
 async def _start_background(services: Services, stack: AsyncExitStack) -> None:
-    tasks = [_every(services.settings.checkpoint_every_s, lambda: _sign(services)), _every(services.settings.policy_poll_s, services.policy_watch.look)]
+    tasks = [
+        _every(services.settings.checkpoint_every_s, lambda: _sign(services)),
+        _every(services.settings.policy_poll_s, services.policy_watch.look),
+    ]
     if _hold_worker_lock(services.settings.data, stack):
         async with services.database.write() as tx:
             await job_rows.release_leases(tx, datetime.now(UTC))

@@ -28,7 +28,13 @@ class GiveFeedback:
         async with self.database.write() as tx:
             answer = await conversation_rows.get_answer(tx, owner, answer_id)
             if answer is not None:
-                values = {"feedback_id": feedback_id, "answer_id": answer_id, "verdict": verdict, "note": note, "created_at": datetime.now(UTC)}
+                values = {
+                    "feedback_id": feedback_id,
+                    "answer_id": answer_id,
+                    "verdict": verdict,
+                    "note": note,
+                    "created_at": datetime.now(UTC),
+                }
                 await conversation_rows.put_feedback(tx, owner, values)
                 refs = (Reference("answer", answer_id), Reference("conversation", answer.conversation_id))
                 happening = Happening(EventType.FEEDBACK_GIVEN, references=refs, fields={"verdict": verdict, "note_chars": len(note)})

@@ -97,7 +97,9 @@ class ReadHistory:
         verdicts = snapshot.permits_all(subject, SEARCH_ACTIONS, [stored[one].document.resource() for one in present])
         open_ids = [one for one, permitted in zip(present, verdicts, strict=True) if permitted]
         redaction = self.redaction.of(snapshot.digest, snapshot.redaction_text)
-        rendered = render_all(snapshot, subject, redaction, [(_unranked(one, stored[one].document.document_id), stored[one]) for one in open_ids])
+        rendered = render_all(
+            snapshot, subject, redaction, [(_unranked(one, stored[one].document.document_id), stored[one]) for one in open_ids]
+        )
         found = dict(zip(open_ids, rendered, strict=True))
         reopened = [ReopenedAnswer(row, _seal(row.body, found), found) for row in rows]
         happenings = [_reread(one, snapshot.digest) for one in reopened]

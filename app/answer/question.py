@@ -132,7 +132,9 @@ class AnswerQuestion:
         async with self.database.write() as tx:
             [entry] = await self.audit.record_in(tx, by_caller(caller, completed(answer, writing)))
             answer = replace(answer, receipt=receipt_of(entry))
-            row = AnswerRow(answer.answer_id, answer.conversation_id, answer.question, answer_to_json(answer, writing.salt), answer.created_at)
+            row = AnswerRow(
+                answer.answer_id, answer.conversation_id, answer.question, answer_to_json(answer, writing.salt), answer.created_at
+            )
             if not await conversation_rows.touch(tx, owner, answer.conversation_id, answer.created_at):
                 await conversation_rows.create(tx, owner, answer.conversation_id, answer.created_at)
             await conversation_rows.put_answer(tx, owner, row)
@@ -149,7 +151,9 @@ def _hidden(evidence: Evidence) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _unwritten(writing: Writing, question: Question, evidence: Evidence, planned: tuple[AnswerState, tuple[Passage, ...], Receipt]) -> Answer:
+def _unwritten(
+    writing: Writing, question: Question, evidence: Evidence, planned: tuple[AnswerState, tuple[Passage, ...], Receipt]
+) -> Answer:
     state, passages, receipt = planned
     is_refused = state is AnswerState.REFUSED
     return Answer(

@@ -98,9 +98,7 @@ class Retrieval:
             ranked = merge(ranked, fuse(wider, self.embedder.background))
         return await self._recheck(request, question, ranked[:RECHECK], candidates)
 
-    async def _search(
-        self, request: RetrievalRequest, text: str, read_filter: ReadFilter, visible: Visibility
-    ) -> tuple[str, Candidates]:
+    async def _search(self, request: RetrievalRequest, text: str, read_filter: ReadFilter, visible: Visibility) -> tuple[str, Candidates]:
         with STAGE_SECONDS.labels("index").time():
             question = await self.index.respell(text, read_filter, visible)
             vector, degraded = await self._embed([text] if question == text else [text, question])
@@ -134,7 +132,9 @@ class Retrieval:
         evidence = Evidence(decision, question, found, candidates.term_weights, candidates.degraded, len(ranked), dropped, redaction.digest)
         return evidence if decision.outcome is Outcome.ALLOW else replace(evidence, found=())
 
-    def _report(self, subject: Subject, ranked: Sequence[RankedChunk], present: Sequence[RankedChunk], granted: Sequence[RankedChunk]) -> None:
+    def _report(
+        self, subject: Subject, ranked: Sequence[RankedChunk], present: Sequence[RankedChunk], granted: Sequence[RankedChunk]
+    ) -> None:
         RECHECK_DROPPED.labels("absent").inc(len(ranked) - len(present))
         refused = {one.document_id for one in present} - {one.document_id for one in granted}
         if refused:

@@ -87,5 +87,3 @@ def query_on_record(key: bytes, caller: Caller, text: str, evidence: Evidence) -
 def receipt_of(entry: LogEntry) -> Receipt:
     """Where the record stands."""
     return Receipt(f"rcp_{entry.event_id}", entry.log, entry.index, entry.leaf_hash.hex())
-
-

@@ -6,7 +6,19 @@ from typing import Any
 from app.answer.history import ReopenedAnswer
 from app.domain.content import Answer, AnswerState, ChunkId, Citation, Grounding, ModelUse, Passage, Receipt, SearchResult
 
-_KEPT = ("answer_id", "conversation_id", "question", "state", "citations", "model", "decision_id", "policy_digest", "receipt", "degraded", "created_at")
+_KEPT = (
+    "answer_id",
+    "conversation_id",
+    "question",
+    "state",
+    "citations",
+    "model",
+    "decision_id",
+    "policy_digest",
+    "receipt",
+    "degraded",
+    "created_at",
+)
 _PASSAGE = ("passage_id", "document_id", "version", "collection", "label", "title", "source_uri", "text", "rank", "confidence", "language")
 _CITATION = ("n", "passage_id", "document_id", "version", "title", "source_uri", "quote", "start", "end")
 

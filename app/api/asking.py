@@ -13,10 +13,10 @@ from pydantic import StringConstraints
 from app.answer.history import ReopenedAnswer
 from app.answer.question import AnswerEvent, Question, Spoken, Started
 from app.answer.search import SearchRequest
+from app.answer.views import answer_view, passage_view, receipt_view, reopened_view, search_view
 from app.api.dependencies import Calling, Wired, for_purpose
 from app.api.idempotency import KeyHeader, once
 from app.api.problems import problem_of
-from app.answer.views import answer_view, passage_view, receipt_view, reopened_view, search_view
 from app.api.schemas import AnswerBody, AnswerView, Body, SearchBody, SearchView, limits_of
 from app.domain.content import Answer
 from app.domain.identity import Caller
@@ -89,11 +89,8 @@ async def answers(body: AnswerBody, request: Request, caller: Calling, services:
         return made[0].answer_id
 
     answer_id = await (await once(request, services, caller, idempotency_key)).run(200, work)
-    if made:
-        view = answer_view(made[0])
-    else:
-        # A repeat is authorised anew: the first response is not kept, only which answer it was.
-        view = reopened_view(await services.history.answer(asking, answer_id))
+    # A repeat is authorised anew: the first response is not kept, only which answer it was.
+    view = answer_view(made[0]) if made else reopened_view(await services.history.answer(asking, answer_id))
     headers = {**_NO_STORE, RECEIPT_HEADER: view["receipt"]["receipt_id"]}
     return Response(orjson.dumps(view), headers=headers, media_type="application/json")
 
@@ -155,7 +152,10 @@ async def feedback(
 
 @router.get("/conversations")
 async def conversations(
-    caller: Calling, services: Wired, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: Annotated[str | None, Query(max_length=60)] = None
+    caller: Calling,
+    services: Wired,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=60)] = None,
 ) -> dict[str, Any]:
     """Your conversations, latest first."""
     lines = await services.history.listed(caller, parse_time(cursor), limit)
@@ -214,7 +214,3 @@ def parse_time(value: str | None) -> datetime | None:
 
 def _json(value: Any) -> Response:  # noqa: ANN401 - JSON
     return Response(orjson.dumps(value), headers=_NO_STORE, media_type="application/json")
-
-
-
-

@@ -100,7 +100,9 @@ async def submit(collection: str, request: Request, caller: Calling, services: W
 
 
 @router.post("/collections/{collection}/documents:batch", status_code=202)
-async def submit_batch(collection: str, request: Request, caller: Calling, services: Wired, idempotency_key: KeyHeader = None) -> dict[str, Any]:
+async def submit_batch(
+    collection: str, request: Request, caller: Calling, services: Wired, idempotency_key: KeyHeader = None
+) -> dict[str, Any]:
     """Hand in many documents as NDJSON, one JSON document a line. Each line is taken or refused by itself."""
     lines = [line for line in (await request.body()).split(b"\n") if line.strip()]
     if len(lines) > _MAX_BATCH_LINES:
@@ -198,7 +200,9 @@ async def create_collection(
     body: CollectionBody, request: Request, caller: Calling, services: Wired, idempotency_key: KeyHeader = None
 ) -> dict[str, Any]:
     """Make a collection."""
-    value = _with_changes(new_collection(caller.subject, body.name, body.title), body.model_dump(exclude_none=True, exclude={"name", "title"}))
+    value = _with_changes(
+        new_collection(caller.subject, body.name, body.title), body.model_dump(exclude_none=True, exclude={"name", "title"})
+    )
 
     async def work() -> dict[str, Any]:
         return collection_view(await services.collections.create(caller, value))
@@ -245,7 +249,7 @@ async def _from_form(collection: str, request: Request, max_bytes: int) -> Submi
     unknown = set(fields) - set(DocumentBody.model_fields) - {"text"}
     if unknown:
         message = f"Unknown fields: {', '.join(sorted(unknown))}."
-        raise InvalidInputError(message, pointer=f"/{sorted(unknown)[0]}")
+        raise InvalidInputError(message, pointer=f"/{min(unknown)}")
     if "acl" in fields:
         fields["acl"] = _parsed_acl(fields["acl"])
     body = _validated({**fields, "text": "-", "media_type": fields.get("media_type", "")})
@@ -283,7 +287,8 @@ def _validated(value: Any) -> DocumentBody:  # noqa: ANN401 - JSON
         return TypeAdapter(DocumentBody).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InvalidInputError(f"{first['msg']}.", pointer="".join(f"/{part}" for part in first["loc"])) from error
+        message = f"{first['msg']}."
+        raise InvalidInputError(message, pointer="".join(f"/{part}" for part in first["loc"])) from error
 
 
 def _parsed(raw: bytes, pointer: str) -> dict[str, Any]:
@@ -340,5 +345,3 @@ def job_view(value: Job) -> dict[str, Any]:
 
 def _json(value: Any) -> Response:  # noqa: ANN401 - JSON
     return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), headers=_NO_STORE, media_type="application/json")
-
-

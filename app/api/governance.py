@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import Field, StringConstraints
 
+from app.answer.views import zulu
 from app.api.asking import parse_time
 from app.api.dependencies import Calling, Wired, for_purpose
 from app.api.schemas import Body, Name
-from app.answer.views import zulu
 from app.domain.access import Action
 from app.domain.audit import EventId, Reference
 from app.domain.content import DocumentId
@@ -69,7 +69,8 @@ async def analyze(body: AnalyzeBody, caller: Calling, services: Wired) -> dict[s
     """Find personal data in a text. The text is not kept."""
     found = await services.privacy.analyze(caller, body.text, body.language)
     spans = [
-        {"start": one.start, "end": one.end, "entity_type": one.entity_type, "score": one.score, "recognizer": one.recognizer} for one in found.spans
+        {"start": one.start, "end": one.end, "entity_type": one.entity_type, "score": one.score, "recognizer": one.recognizer}
+        for one in found.spans
     ]
     return {"language": found.language, "spans": spans, "detector_digest": found.detector_digest}
 
@@ -101,7 +102,11 @@ async def explain(body: ExplainBody, caller: Calling, services: Wired) -> dict[s
 async def events(filters: Annotated[TrailFilters, Query()], caller: Calling, services: Wired, response: Response) -> dict[str, Any]:
     """Search the log: needs `audit.read`, a case and a reason. Itself on record before rows leave."""
     response.headers.update(_NO_STORE)
-    references = [(kind, ref) for kind, ref in (("subject", filters.subject), ("document", filters.document), ("conversation", filters.conversation)) if ref]
+    references = [
+        (kind, ref)
+        for kind, ref in (("subject", filters.subject), ("document", filters.document), ("conversation", filters.conversation))
+        if ref
+    ]
     query = EventQuery(
         actor=filters.actor,
         type=filters.type,
@@ -167,5 +172,3 @@ def _aware(moment: datetime | None) -> datetime | None:
 
 def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode()
-
-

@@ -56,12 +56,18 @@ TYPES: dict[type[PortcullisError], ProblemType] = {
         "conflict", 409, "Conflict", "The request contradicts what is there now.", "Read the present state and try again."
     ),
     UnsupportedContentError: ProblemType(
-        "unsupported-content", 422, "Content refused", "The document cannot be taken in as it is.", "Mend what the detail names and hand it in again."
+        "unsupported-content",
+        422,
+        "Content refused",
+        "The document cannot be taken in as it is.",
+        "Mend what the detail names and hand it in again.",
     ),
     InvalidInputError: ProblemType(
         "invalid-input", 422, "Input not understood", "A part of the request is malformed.", "Mend the parts listed under errors."
     ),
-    LimitExceededError: ProblemType("limit-exceeded", 429, "Limit reached", "A size or rate limit was met.", "Send less, or wait and try again."),
+    LimitExceededError: ProblemType(
+        "limit-exceeded", 429, "Limit reached", "A size or rate limit was met.", "Send less, or wait and try again."
+    ),
     UpstreamUnavailableError: ProblemType(
         "upstream-unavailable", 503, "A part does not answer", "A part that the gateway needs does not answer.", "Try again shortly."
     ),
@@ -69,7 +75,11 @@ TYPES: dict[type[PortcullisError], ProblemType] = {
         "audit-unavailable", 503, "No record, no answer", "The record could not be written, so nothing was released.", "Try again shortly."
     ),
     PolicyInvalidError: ProblemType(
-        "policy-invalid", 422, "Policy refused", "A policy file is outside what this gateway understands.", "Mend the line that the detail names."
+        "policy-invalid",
+        422,
+        "Policy refused",
+        "A policy file is outside what this gateway understands.",
+        "Mend the line that the detail names.",
     ),
     ConfigurationError: ProblemType(
         "configuration", 503, "Not configured", "The gateway is not configured for this.", "Run `portcullis doctor`."
@@ -125,7 +135,7 @@ def _invalid(request: Request, error: RequestValidationError) -> Response:
     """Input that pydantic refused: places and reasons, never the values."""
     kind = TYPES[InvalidInputError]
     errors = [
-        {"pointer": "".join(f"/{part}" for part in one["loc"] if part not in {"body"}) or "", "detail": one["msg"]} for one in error.errors()[:20]
+        {"pointer": "".join(f"/{part}" for part in one["loc"] if part != "body") or "", "detail": one["msg"]} for one in error.errors()[:20]
     ]
     body = {
         "type": f"/problems/{kind.name}",

@@ -49,5 +49,3 @@ def parse(leaf: bytes) -> dict[str, Any]:  # JSON of any shape comes back here; 
 def references(envelope: dict[str, Any]) -> set[tuple[str, str]]:
     """(kind, ref) pairs that the envelope names, as they stand in `audit_ref`."""
     return {(kind, ref[:400]) for kind, ref in envelope["refs"]}
-
-

@@ -37,7 +37,9 @@ def by_system(tenant: TenantId, happening: Happening, actor: str = SYSTEM) -> Au
     return _event(tenant, actor, happening, ("", "none"))
 
 
-def decided(type_: EventType, decision: Decision, references: Sequence[Reference] = (), fields: Mapping[str, JsonValue] | None = None) -> Happening:
+def decided(
+    type_: EventType, decision: Decision, references: Sequence[Reference] = (), fields: Mapping[str, JsonValue] | None = None
+) -> Happening:
     """A happening that follows from a decision of policy."""
     everything: dict[str, JsonValue] = {"decision_id": decision.decision_id, "policy_epoch": decision.policy_epoch, **(fields or {})}
     return Happening(type_, decision.outcome, decision.reason_code, decision.policy_digest, references, everything)

@@ -63,7 +63,9 @@ class AuditLog:
         async with self._trees_lock, self._database.read() as tx:
             tree = await self._caught_up(tx, log)
         if seen is not None and (tree.size < seen[0] or tree.root(seen[0]) != seen[1]):
-            self._refusal = "The log is shorter than, or differs from, its last signed checkpoint. Nothing is released until an officer has looked."
+            self._refusal = (
+                "The log is shorter than, or differs from, its last signed checkpoint. Nothing is released until an officer has looked."
+            )
 
     @property
     def refusal(self) -> str | None:

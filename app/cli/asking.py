@@ -87,7 +87,10 @@ def search(
         return search_view(result)
 
     found = run_with(settings_for(data), work)
-    lines = [f"{one['rank']:>2}  {one['title']}  [{one['collection']}, {one['label']}]\n    {' '.join(one['text'].split())[:200]}" for one in found["passages"]]
+    lines = [
+        f"{one['rank']:>2}  {one['title']}  [{one['collection']}, {one['label']}]\n    {' '.join(one['text'].split())[:200]}"
+        for one in found["passages"]
+    ]
     say(as_json, found, "\n".join([*lines, f"\n{found['state']}; receipt {found['receipt']['receipt_id']}"]))
 
 
@@ -124,9 +127,15 @@ def analyze(
 
     async def work(services: Services) -> Any:  # noqa: ANN401 - JSON
         found = await services.privacy.analyze(await caller_as(services, person), given, language)
-        spans = [{"start": one.start, "end": one.end, "entity_type": one.entity_type, "score": one.score, "recognizer": one.recognizer} for one in found.spans]
+        spans = [
+            {"start": one.start, "end": one.end, "entity_type": one.entity_type, "score": one.score, "recognizer": one.recognizer}
+            for one in found.spans
+        ]
         return {"language": found.language, "spans": spans, "detector_digest": found.detector_digest}
 
     found = run_with(settings_for(data), work)
-    lines = [f"{one['start']:>6}-{one['end']:<6} {one['entity_type']:<16} {one['score']:.2f}  {given[one['start'] : one['end']]!r}" for one in found["spans"]]
+    lines = [
+        f"{one['start']:>6}-{one['end']:<6} {one['entity_type']:<16} {one['score']:.2f}  {given[one['start'] : one['end']]!r}"
+        for one in found["spans"]
+    ]
     say(as_json, found, "\n".join(lines) or "Nothing found.")

@@ -115,5 +115,3 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         for line in file:
             if line.strip():
                 yield json.loads(line)
-
-

@@ -35,7 +35,11 @@ def models(as_json: JsonOption = False) -> None:
     convert_embedder(source, folder / "embedder")
     # The weights of the source are needed for the conversion only.
     shutil.rmtree(source)
-    say(as_json, {"folder": str(folder), "models": sorted(one.name for one in folder.iterdir() if one.is_dir())}, f"Models are ready in {folder}.")
+    say(
+        as_json,
+        {"folder": str(folder), "models": sorted(one.name for one in folder.iterdir() if one.is_dir())},
+        f"Models are ready in {folder}.",
+    )
 
 
 @database.command("upgrade")

@@ -11,7 +11,7 @@ from app.answer.question import Question
 from app.answer.search import SearchRequest
 from app.cli.asking import answer_for
 from app.cli.beir import rank_set
-from app.cli.options import DataOption, caller_as, fail, run_with, settings_for
+from app.cli.options import DataOption, caller_as, failure, run_with, settings_for
 from app.domain.identity import Caller
 from app.domain.search import SearchLimits
 from app.privacy.detector import Detector
@@ -101,7 +101,7 @@ def _report(measures: dict[str, Any], minimum: list[str] | None, maximum: list[s
 def _name(gate: str, measures: dict[str, Any]) -> str:
     name = gate.partition("=")[0]
     if name not in measures:
-        raise fail(f"no measure `{name}`; there are {', '.join(measures)}", 2)
+        raise failure(f"no measure `{name}`; there are {', '.join(measures)}", 2)
     return name
 
 
@@ -110,7 +110,7 @@ def _value(gate: str) -> float:
         return float(gate.partition("=")[2])
     except ValueError as error:
         message = f"`{gate}` is not measure=value"
-        raise fail(message, 2) from error
+        raise failure(message, 2) from error
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
@@ -118,4 +118,4 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         message = f"{path} cannot be read as JSON lines: {error}"
-        raise fail(message, 2) from error
+        raise failure(message, 2) from error

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from app.cli.options import AsOption, DataOption, JsonOption, caller_as, fail, run_with, say, settings_for
+from app.cli.options import AsOption, DataOption, JsonOption, caller_as, failure, run_with, say, settings_for
 from app.domain.access import Acl
 from app.domain.content import DocumentState
 from app.domain.identity import Caller
@@ -70,7 +70,7 @@ def ingest(
     Example: portcullis ingest ./handbook --collection handbook --wait
     """
     if not path.exists():
-        raise fail(f"{path} does not exist", 2)
+        raise failure(f"{path} does not exist", 2)
     root = path if path.is_dir() else path.parent
     report = LoadReport()
     files = tuple(_files(path, root, report))
@@ -82,8 +82,17 @@ def ingest(
 
     run_with(settings_for(data), work)
     lines = [f"refused  {name}: {reason}" for name, reason in report.refused.items()]
-    lines.append(f"{report.taken} taken in, {report.unchanged} unchanged, {report.pruned} withdrawn, {len(report.refused)} refused, {len(report.skipped)} of other kinds left out.")
-    value = {"taken": report.taken, "unchanged": report.unchanged, "pruned": report.pruned, "refused": report.refused, "skipped": report.skipped}
+    lines.append(
+        f"{report.taken} taken in, {report.unchanged} unchanged, {report.pruned} withdrawn, "
+        f"{len(report.refused)} refused, {len(report.skipped)} of other kinds left out."
+    )
+    value = {
+        "taken": report.taken,
+        "unchanged": report.unchanged,
+        "pruned": report.pruned,
+        "refused": report.refused,
+        "skipped": report.skipped,
+    }
     say(as_json, value, "\n".join(lines))
     if report.refused and not report.taken and not report.unchanged:
         raise typer.Exit(1)
@@ -118,7 +127,7 @@ async def load(services: Services, caller: Caller, plan: LoadPlan, report: LoadR
         await _prune(services, caller, plan, report)
 
 
-async def _submit(services: Services, caller: Caller, plan: LoadPlan, name: str, jobs: dict[str, str], report: LoadReport) -> None:  # noqa: PLR0913
+async def _submit(services: Services, caller: Caller, plan: LoadPlan, name: str, jobs: dict[str, str], report: LoadReport) -> None:
     content = await asyncio.to_thread((plan.root / name).read_bytes)
     if len(content) > services.settings.max_document_bytes:
         message = f"larger than {services.settings.max_document_bytes} bytes"
@@ -200,4 +209,4 @@ def _read_acl(path: Path | None) -> Acl | None:
         return acl_from_json({"allow": [], "deny": [], **value})
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"{path} is no ACL file: expected mode, allow and deny"
-        raise fail(message, 2) from error
+        raise failure(message, 2) from error

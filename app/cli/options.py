@@ -60,14 +60,12 @@ async def caller_as(services: Services, name: str | None, purpose: str | None = 
     return Caller(with_purpose(subject, purpose), f"cli_{uuid7()}")
 
 
-def say(as_json: bool, value: Any, text: str) -> None:  # noqa: ANN401, FBT001 - JSON; the option itself
+def say(as_json: bool, value: Any, text: str) -> None:  # noqa: ANN401 - JSON; the option itself
     """Print a result one way or the other."""
     typer.echo(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode() if as_json else text)
 
 
-def fail(message: str, status: int = 1) -> typer.Exit:
+def failure(message: str, status: int = 1) -> typer.Exit:
     """An exit with a message on standard error."""
     typer.echo(f"portcullis: {message}", err=True)
     return typer.Exit(status)
-
-

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.options import AsOption, DataOption, JsonOption, PurposeOption, caller_as, fail, run_with, say, settings_for
+from app.cli.options import AsOption, DataOption, JsonOption, PurposeOption, caller_as, failure, run_with, say, settings_for
 from app.domain.access import Action
 from app.domain.content import DocumentId
 from app.errors import PolicyInvalidError
@@ -45,13 +45,15 @@ def check(folder: Folder = None, as_json: JsonOption = False) -> None:
 
 
 @app.command("test")
-def test(folder: Folder = None, as_json: JsonOption = False) -> None:
+def run_case_tables(folder: Folder = None, as_json: JsonOption = False) -> None:
     """Run the case tables of a policy. Exit 2 when a case comes out otherwise.
 
     Example: portcullis policy test policies
     """
     found = _checked(folder)
-    failures = [{"place": one.place, "expected": one.expected, "got": one.got, "reason": one.reason_code, "why": one.why} for one in found.failures]
+    failures = [
+        {"place": one.place, "expected": one.expected, "got": one.got, "reason": one.reason_code, "why": one.why} for one in found.failures
+    ]
     lines = [f"{one['place']}: expected {one['expected']}, got {one['got']} ({one['reason']}): {one['why']}" for one in failures]
     say(as_json, {"cases": found.cases, "failures": failures}, "\n".join([*lines, f"{found.cases} cases, {len(failures)} fail."]))
     if failures:
@@ -75,7 +77,11 @@ def activate(
         return await services.activate.run(services.tenant, files, actor)
 
     found = run_with(settings_for(data), work)
-    say(as_json, {"digest": found.digest, "rules": found.rules, "cases": found.cases}, f"In force: {found.digest}, {found.rules} rules, {found.cases} cases passed.")
+    say(
+        as_json,
+        {"digest": found.digest, "rules": found.rules, "cases": found.cases},
+        f"In force: {found.digest}, {found.rules} rules, {found.cases} cases passed.",
+    )
 
 
 @app.command("explain")
@@ -93,13 +99,18 @@ def explain(
     Example: portcullis policy explain doc_… --as policy-steward
     """
     if action not in set(Action):
-        raise fail(f"unknown action `{action}`; known are {', '.join(sorted(Action))}", 2)
+        raise failure(f"unknown action `{action}`; known are {', '.join(sorted(Action))}", 2)
 
     async def work(services: Services) -> Any:  # noqa: ANN401 - JSON
         caller = await caller_as(services, person, purpose)
         found = await services.explain.run(caller, ExplainRequest(DocumentId(document), Action(action), subject))
         steps = [{"step": one.step, "input": one.input, "rule": one.rule, "outcome": one.outcome, "why": one.why} for one in found.steps]
-        return {"verdict": found.verdict.value, "steps": steps, "filter_matches": found.filter_matches, "referee_agrees": found.referee_agrees}
+        return {
+            "verdict": found.verdict.value,
+            "steps": steps,
+            "filter_matches": found.filter_matches,
+            "referee_agrees": found.referee_agrees,
+        }
 
     found = run_with(settings_for(data), work)
     lines = [f"{one['outcome']:<6} {one['step']:<10} {one['input']}  {one['why']} {one['rule'] or ''}" for one in found["steps"]]

@@ -73,7 +73,14 @@ def _serve(settings: Settings) -> None:
     # The server reads its settings where every server does; this process has them from the command line.
     os.environ |= {f"PORTCULLIS_{name.upper()}": str(value) for name, value in _given(settings).items()}
     uvicorn.run(
-        "app.main:create_app", factory=True, host=settings.host, port=settings.port, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10
+        "app.main:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
     )
 
 

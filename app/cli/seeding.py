@@ -74,4 +74,3 @@ async def _submission(one: SampleDocument) -> Submission:
         language=one.language,
         external_id=one.external_id,
     )
-

@@ -43,7 +43,15 @@ async def tour(settings: Settings, *, as_json: bool) -> bool:
         (settings.data / DEMO_FILE).write_text(json.dumps({"public_url": settings.base_url}), encoding="utf-8")
         await seed(services, is_embedding=True)
         await services.worker.drain()
-        steps: tuple[Callable[[Services], Awaitable[Shown]], ...] = (_same_question, _redaction, _refusal, _revocation, _officer, _receipt, _log)
+        steps: tuple[Callable[[Services], Awaitable[Shown]], ...] = (
+            _same_question,
+            _redaction,
+            _refusal,
+            _revocation,
+            _officer,
+            _receipt,
+            _log,
+        )
         shown = []
         for number, step in enumerate(steps, 1):
             one = await step(services)
@@ -168,5 +176,3 @@ def _print(number: int, one: Shown) -> None:
     for line in one.lines:
         typer.echo(f"   {line}")
     typer.echo(f"   {'as promised' if one.holds else 'NOT AS PROMISED'}")
-
-

@@ -66,7 +66,13 @@ class ActivatePolicyBundle:
             await policy_rows.put_bundle(tx, tenant, bundle.digest, bundle.files, now)
             epoch = before.epoch + 1 if before else 1
             await policy_rows.activate(tx, tenant, ActivePolicy(epoch, bundle.digest, now, actor, actor))
-            fields = {"before": before.digest if before else None, "after": bundle.digest, "epoch": epoch, "rules": check.rules, "cases": check.cases}
+            fields = {
+                "before": before.digest if before else None,
+                "after": bundle.digest,
+                "epoch": epoch,
+                "rules": check.rules,
+                "cases": check.cases,
+            }
             happening = Happening(EventType.POLICY_ACTIVATED, policy_digest=bundle.digest, fields=fields)
             await self.audit.record_in(tx, by_system(tenant, happening, actor))
         return check
@@ -75,6 +81,10 @@ class ActivatePolicyBundle:
         async with self.database.read() as tx:
             before = await policy_rows.active(tx, tenant)
         happening = Happening(
-            EventType.POLICY_REJECTED, Outcome.DENY, "invalid", before.digest if before else "", fields={"problem_length": len(error.detail)}
+            EventType.POLICY_REJECTED,
+            Outcome.DENY,
+            "invalid",
+            before.digest if before else "",
+            fields={"problem_length": len(error.detail)},
         )
         await self.audit.record(by_system(tenant, happening, actor))

@@ -121,7 +121,9 @@ class ManageDocuments:
     async def withdraw(self, caller: Caller, document_id: DocumentId) -> None:
         """Withdraw at once: no later request sees it. Needs `delete`."""
         change = _Change(
-            Action.DELETE, EventType.DOCUMENT_WITHDRAWN, lambda document, _: replace(document, state=DocumentState.WITHDRAWN, live_version=None)
+            Action.DELETE,
+            EventType.DOCUMENT_WITHDRAWN,
+            lambda document, _: replace(document, state=DocumentState.WITHDRAWN, live_version=None),
         )
         await self._change(caller, document_id, change)
         await self.index.remove(document_id)
@@ -140,7 +142,11 @@ class ManageDocuments:
             if document is not None and changed is not None and decision is not None and decision.outcome is Outcome.ALLOW:
                 changed = replace(changed, acl_version=document.acl_version + 1, updated_at=datetime.now(UTC))
                 await document_rows.update_document(tx, changed)
-                fields: dict[str, JsonValue] = {"acl_version": changed.acl_version, "label": changed.label, "acl_mode": changed.acl.mode.value}
+                fields: dict[str, JsonValue] = {
+                    "acl_version": changed.acl_version,
+                    "label": changed.label,
+                    "acl_mode": changed.acl.mode.value,
+                }
                 await self.audit.record_in(tx, by_caller(caller, decided(change.event, decision, (about(document_id),), fields)))
         if changed is None or document is None or decision is None or decision.outcome is Outcome.DENY:
             await self._refuse(caller, snapshot, document, decision, change)
@@ -148,7 +154,9 @@ class ManageDocuments:
         await self.index.put_access(_facts(changed))
         return changed
 
-    async def _refuse(self, caller: Caller, snapshot: Snapshot, document: Document | None, decision: Decision | None, change: "_Change") -> None:
+    async def _refuse(
+        self, caller: Caller, snapshot: Snapshot, document: Document | None, decision: Decision | None, change: "_Change"
+    ) -> None:
         """Record; raise AccessDeniedError when the caller may read the document, so that its existence is no secret to them."""
         document_id = document.document_id if document else DocumentId("")
         await self._record_denied(caller, snapshot, decision, document_id, {"action": change.action.value})

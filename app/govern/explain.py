@@ -83,8 +83,7 @@ def _reasons(snapshot: Snapshot, subject: Subject, document: Document) -> tuple[
         return ()
     reasons = []
     grants = [step for step in found.steps if step.step == "rules" and step.rule is not None]
-    for step in grants[:1]:
-        reasons.append(f"you are in {_plain(Principal(step.input))}, which may read {document.collection} documents")
+    reasons += [f"you are in {_plain(Principal(one.input))}, which may read {document.collection} documents" for one in grants[:1]]
     reasons.append(f"the document is {document.label}, and you are cleared for it")
     if document.acl.mode is AclMode.EXPLICIT:
         named = sorted(_plain(one) for one in document.acl.allow & snapshot.closure(subject))

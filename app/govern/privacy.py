@@ -11,8 +11,8 @@ from app.domain.identity import Caller
 from app.domain.privacy import Rendering
 from app.govern.rights import require_right
 from app.policy.book import PolicyBook
-from app.privacy.detector import Analysis, Detector
 from app.privacy.book import RedactionBook
+from app.privacy.detector import Analysis, Detector
 from app.privacy.rendering import render
 from app.storage.transaction import Database
 

@@ -29,7 +29,9 @@ class RecordSignIn:
             subject = session.subject
             await people_rows.put_subject(tx, subject.tenant, subject.subject_id, claims, datetime.now(UTC))
             refs = (Reference("subject", subject.subject_id),)
-            happening = Happening(EventType.SIGNED_IN, references=refs, fields={"groups": len(subject.groups), "roles": list(subject.roles)})
+            happening = Happening(
+                EventType.SIGNED_IN, references=refs, fields={"groups": len(subject.groups), "roles": list(subject.roles)}
+            )
             await self.audit.record_in(tx, by_caller(Caller(subject, request_id), happening))
         return secret, session
 
@@ -42,4 +44,3 @@ class RecordSignIn:
         async with self.database.write() as tx:
             await self.sessions.end(tx, session)
             await self.audit.record_in(tx, by_caller(Caller(session.subject, request_id), Happening(EventType.SIGNED_OUT)))
-

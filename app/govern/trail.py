@@ -8,11 +8,11 @@ from hashlib import sha256
 from typing import Any
 
 from app.audit import envelope
+from app.audit.digests import keyed_digest
 from app.audit.events import by_caller, decided
 from app.audit.log import AuditLog, log_name
-from app.audit.receipts import build_receipt
-from app.audit.digests import keyed_digest
 from app.audit.merkle import leaf_hash
+from app.audit.receipts import build_receipt
 from app.audit.signer import CheckpointSigner
 from app.audit.verification import LogReport, verify_log
 from app.audit.verifier import InvalidReceiptError, verify_receipt
@@ -114,7 +114,12 @@ class ReadAuditTrail:
         event = receipt["event"]
         place = Receipt(receipt_id, receipt["log"], receipt["index"], leaf_hash(base64.b64decode(receipt["leaf"])).hex())
         is_verified = await self.holds(caller, receipt_id)
-        return {"receipt": place, "is_verified": is_verified, "policy_digest": event["policy_digest"], "model": event["fields"].get("model", "not used")}
+        return {
+            "receipt": place,
+            "is_verified": is_verified,
+            "policy_digest": event["policy_digest"],
+            "model": event["fields"].get("model", "not used"),
+        }
 
     async def require(self, caller: Caller) -> None:
         """Raise AccessDeniedError, recorded, unless the caller holds `audit.read`."""
@@ -145,16 +150,32 @@ class ReadAuditTrail:
             "checkpoint_at": now if report.checkpoint_size else None,
             "checked_at": now,
         }
-        return {"integrity": integrity, "panels": [self._panel("What was refused lately?", refused), self._panel("Who looked into the log lately?", looks)]}
+        return {
+            "integrity": integrity,
+            "panels": [self._panel("What was refused lately?", refused), self._panel("Who looked into the log lately?", looks)],
+        }
 
     def _panel(self, question: str, entries: Sequence[LogEntry]) -> dict[str, Any]:
         rows = [_row(entry) for entry in entries]
         lines = [
-            [str(one.index), f"{one.recorded_at:%Y-%m-%d %H:%M:%S} UTC", one.event["type"], self.pseudonym(one.event["actor"]), one.event["reason_code"]]
+            [
+                str(one.index),
+                f"{one.recorded_at:%Y-%m-%d %H:%M:%S} UTC",
+                one.event["type"],
+                self.pseudonym(one.event["actor"]),
+                one.event["reason_code"],
+            ]
             for one in rows
         ]
         answer = "The newest entries, latest first." if lines else "Nothing so far."
-        return {"question": question, "answer": answer, "columns": ["Entry", "Time", "What", "Who", "Reason"], "rows": lines, "address": "/log", "link": "Search the log"}
+        return {
+            "question": question,
+            "answer": answer,
+            "columns": ["Entry", "Time", "What", "Who", "Reason"],
+            "rows": lines,
+            "address": "/log",
+            "link": "Search the log",
+        }
 
     async def checkpoint(self, tenant: TenantId) -> str:
         """The newest signed checkpoint: no right needed, it tells a size and a hash."""

@@ -65,8 +65,18 @@ def _gate_steps(snapshot: Snapshot, subject: Subject, resource: Resource) -> lis
     listed = resource.acl.mode is AclMode.INHERIT or bool(resource.acl.allow & principals)
     label = ", ".join(sorted(resource.labels))
     return [
-        Step("tenant", subject.tenant, _word(same), "Subject and document belong to the same tenant." if same else "Another tenant's document."),
-        Step("clearance", f"{subject.clearance} for {label} ({resource.sensitivity})", _word(cleared), "Clearance is mandatory; no rule lifts it."),
+        Step(
+            "tenant",
+            subject.tenant,
+            _word(same),
+            "Subject and document belong to the same tenant." if same else "Another tenant's document.",
+        ),
+        Step(
+            "clearance",
+            f"{subject.clearance} for {label} ({resource.sensitivity})",
+            _word(cleared),
+            "Clearance is mandatory; no rule lifts it.",
+        ),
         Step("acl_deny", f"{len(denied)} of the subject's principals", _word(not denied), "A principal named as denied beats every grant."),
         Step("acl_allow", resource.acl.mode.value, _word(listed), "An explicit ACL needs a principal of the subject among its readers."),
     ]

@@ -77,7 +77,9 @@ class Referee:
     """One immutable set of enforcers, one an action. Single-threaded by use: called from the event loop only."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._enforcers = {action: _enforcer(bundle.files[MODEL], (rule for rule in bundle.rules if rule.action is action)) for action in Action}
+        self._enforcers = {
+            action: _enforcer(bundle.files[MODEL], (rule for rule in bundle.rules if rule.action is action)) for action in Action
+        }
 
     def permits(self, subject: Subject, principals: frozenset[Principal], action: Action, resource: Resource) -> bool:
         """Whether the rules permit it. `principals` is the subject's closed set. Anything odd is a no."""
@@ -85,9 +87,7 @@ class Referee:
             return False
         asker = _Asker(subject.tenant, principals, subject.clearance, subject.purpose)
         acl = resource.acl
-        asked = _Asked(
-            resource.tenant, resource.collection, resource.labels, resource.sensitivity, acl.mode, acl.allow, acl.deny
-        )
+        asked = _Asked(resource.tenant, resource.collection, resource.labels, resource.sensitivity, acl.mode, acl.allow, acl.deny)
         verdict = self._enforcers[action].enforce(asker, subject.tenant, asked, action.value)
         return verdict is True
 

@@ -163,8 +163,9 @@ async def references_between(tx: Transaction, log: str, start: int, stop: int) -
 
 async def blocks(tx: Transaction, log: str) -> list[Block]:
     """Every block of `log`, in order."""
-    statement = select(audit_block).where(audit_block.c.log == log).order_by(audit_block.c.first)
-    return [Block(row.first, row._mapping["count"], row.root, row.chain) for row in await tx.connection.execute(statement)]
+    columns = (audit_block.c.first, audit_block.c.count.label("n"), audit_block.c.root, audit_block.c.chain)
+    statement = select(*columns).where(audit_block.c.log == log).order_by(audit_block.c.first)
+    return [Block(row.first, row.n, row.root, row.chain) for row in await tx.connection.execute(statement)]
 
 
 async def put_checkpoint(tx: Transaction, log: str, size: int, note: str, signed_at: datetime) -> None:

@@ -81,7 +81,12 @@ async def enqueue(tx: Transaction, value: Job) -> None:
 async def lease_next(tx: Transaction, kinds: Sequence[JobKind], moment: datetime) -> Job | None:
     """Take the oldest job of `kinds` that waits or whose lease ran out; ingest comes before embedding. `None` when idle."""
     is_free = or_(job.c.state == JobState.QUEUED.value, (job.c.state == JobState.RUNNING.value) & (job.c.lease_until < moment))
-    statement = select(job).where(is_free, job.c.kind.in_([kind.value for kind in kinds])).order_by(job.c.kind.desc(), job.c.created_at, job.c.job_id).limit(1)
+    statement = (
+        select(job)
+        .where(is_free, job.c.kind.in_([kind.value for kind in kinds]))
+        .order_by(job.c.kind.desc(), job.c.created_at, job.c.job_id)
+        .limit(1)
+    )
     row = (await tx.connection.execute(statement.with_for_update(skip_locked=True))).one_or_none()
     if row is None:
         return None

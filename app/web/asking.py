@@ -111,13 +111,19 @@ async def answer_page(request: Request, answer_id: str, services: Wired, session
 
 @router.post("/answers/{answer_id}/feedback")
 async def feedback(
-    request: Request, answer_id: str, services: Wired, session: Checked, verdict: Annotated[str, Form(pattern="^(helpful|wrong|incomplete)$")]
+    request: Request,
+    answer_id: str,
+    services: Wired,
+    session: Checked,
+    verdict: Annotated[str, Form(pattern="^(helpful|wrong|incomplete)$")],
 ) -> Response:
     """Your verdict on an answer."""
     await services.feedback.give(caller_of(request, session), answer_id, verdict, "")
     if request.headers.get("hx-request") != "true":
         return RedirectResponse(f"/answers/{answer_id}", 303)
-    return HTMLResponse(fragment("parts/feedback.html", viewer=await viewer_of(services, session), answer={"answer_id": answer_id}, given=True))
+    return HTMLResponse(
+        fragment("parts/feedback.html", viewer=await viewer_of(services, session), answer={"answer_id": answer_id}, given=True)
+    )
 
 
 @router.get("/access-requests")
@@ -196,5 +202,3 @@ def _sse(name: str, content: str) -> bytes:
     """One event; each line of the fragment is a data line."""
     lines = "".join(f"data: {line}\n" for line in content.split("\n"))
     return f"event: {name}\n{lines}\n".encode()
-
-

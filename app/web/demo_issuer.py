@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from app.web.dependencies import Wired
 from app.errors import NotFoundError
 from app.identity.demo_issuer import DemoIssuer
+from app.web.dependencies import Wired
 from app.web.templating import page
 
 router = APIRouter(prefix="/demo-issuer", include_in_schema=False)

@@ -130,5 +130,3 @@ def _utc(value: str) -> datetime | None:
         return datetime.fromisoformat(value).replace(tzinfo=UTC) if value else None
     except ValueError:
         return None
-
-

@@ -29,7 +29,13 @@ async def conversation(request: Request, conversation_id: str, services: Wired, 
     caller = caller_of(request, session)
     parts = await services.history.conversation(caller, conversation_id)
     current = {"conversation_id": conversation_id, "title": parts[0].row.question, "readings": [_reading(one) for one in parts]}
-    return page(request, "history.html", viewer=await viewer_of(services, session), lines=await services.history.listed(caller, None, _PAGE), current=current)
+    return page(
+        request,
+        "history.html",
+        viewer=await viewer_of(services, session),
+        lines=await services.history.listed(caller, None, _PAGE),
+        current=current,
+    )
 
 
 @router.get("/conversations/{conversation_id}/delete")
@@ -58,7 +64,12 @@ async def documents(
     """Documents you may read."""
     lines = await services.documents.listed(caller_of(request, session), collection, DocumentId(cursor) if cursor else None, _PAGE)
     older = f"/documents?collection={collection}&cursor={lines[-1].document.document_id}" if len(lines) == _PAGE else None
-    values: dict[str, Any] = {"collections": await services.collections.readable(session.subject), "collection": collection, "lines": lines, "older": older}
+    values: dict[str, Any] = {
+        "collections": await services.collections.readable(session.subject),
+        "collection": collection,
+        "lines": lines,
+        "older": older,
+    }
     return page(request, "documents.html", viewer=await viewer_of(services, session), **values)
 
 

@@ -26,7 +26,6 @@ async def sign_in(request: Request, services: Wired, next_path: Annotated[str, Q
 
 @router.get("/sign-in/start")
 async def start(
-    request: Request,
     services: Wired,
     next_path: Annotated[str, Query(alias="next")] = "/",
     person: Annotated[str | None, Query(alias="as", max_length=100)] = None,
@@ -36,7 +35,9 @@ async def start(
     async with services.database.write() as tx:
         url, state = await services.identity.sign_in.begin(tx, _callback(services), _own_path(next_path), hint)
     response = RedirectResponse(url, 303)
-    response.set_cookie(_STATE_COOKIE, state, max_age=_STATE_LIVES_S, httponly=True, samesite="lax", secure=_is_secure(services), path="/auth")
+    response.set_cookie(
+        _STATE_COOKIE, state, max_age=_STATE_LIVES_S, httponly=True, samesite="lax", secure=_is_secure(services), path="/auth"
+    )
     return response
 
 

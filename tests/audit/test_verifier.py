@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from app.audit import verifier
 from app.audit.digests import commitment, new_salt
 from app.audit.receipts import build_receipt
+from app.audit.signer import CheckpointSigner
 from tests.audit.conftest import TENANT, Evidence
 from tests.conftest import ROOT
 
@@ -71,8 +72,6 @@ async def test_any_changed_part_breaks_it(evidence: Evidence) -> None:
 
 
 async def test_another_key_is_not_trusted(evidence: Evidence, tmp_path: Path) -> None:
-    from app.audit.signer import CheckpointSigner
-
     receipt = await _receipt(evidence)
     stranger = CheckpointSigner(tmp_path / "stranger").verifier_key("portcullis/sample")
     with pytest.raises(verifier.InvalidReceiptError):
@@ -94,7 +93,8 @@ async def test_it_runs_as_one_file_with_the_standard_library_alone(evidence: Evi
 
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=20), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
 )
 
 

@@ -1,13 +1,14 @@
 """Tokens that are not accepted, and the one that is. Every refusal reads alike to its sender."""
 
 import time
+from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from cryptography.hazmat.primitives import serialization
-
 from jose import jwt
 
 from app.errors import AccessDeniedError, ConfigurationError, InvalidInputError, NotAuthenticatedError, UpstreamUnavailableError
@@ -24,11 +25,13 @@ def _issuer(folder: Path, name: str = "key.pem") -> DemoIssuer:
     return DemoIssuer(ADDRESS, [ENGINEER], folder / name)
 
 
-def _verifier(issuer: DemoIssuer, **rules: Any) -> TokenVerifier:
-    return TokenVerifier(TokenRules(ADDRESS.issuer, ADDRESS.audience, **rules), issuer)
+def _verifier(issuer: DemoIssuer, **rules: int | tuple[str, ...]) -> TokenVerifier:
+    return TokenVerifier(TokenRules(ADDRESS.issuer, ADDRESS.audience, **rules), issuer)  # type: ignore[arg-type]
 
 
-def _signed(issuer: DemoIssuer, claims: dict[str, Any], header: dict[str, Any] | None = None, algorithm: str = "RS256", key: str | None = None) -> str:
+def _signed(
+    issuer: DemoIssuer, claims: dict[str, Any], header: dict[str, Any] | None = None, algorithm: str = "RS256", key: str | None = None
+) -> str:
     now = int(time.time())
     whole = {"iss": ADDRESS.issuer, "aud": ADDRESS.audience, "sub": "engineer", "iat": now, "nbf": now, "exp": now + 60, **claims}
     whole = {name: value for name, value in whole.items() if value is not None}
@@ -80,8 +83,6 @@ async def test_none_and_a_public_key_used_as_a_secret_are_refused(tmp_path: Path
     pem = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo).hex()
     whole = _signed(issuer, {})
     head, body, _ = whole.split(".")
-    from base64 import urlsafe_b64encode
-
     none = urlsafe_b64encode(b'{"alg":"none","kid":"' + issuer._kid.encode() + b'"}').rstrip(b"=").decode()
     for token in (_signed(issuer, {}, algorithm="HS256", key=pem), f"{none}.{body}.", f"{head}.{body}.", f"{head}.{body}.AAAA"):
         with pytest.raises(NotAuthenticatedError):
@@ -146,7 +147,9 @@ async def test_discovery_that_names_another_issuer_is_refused(tmp_path: Path) ->
             await RemoteKeys(ADDRESS.issuer, client).endpoints()
 
 
-@pytest.mark.parametrize("base_url", ["http://gateway.example.org", "http://10.0.0.1:8080", "http://0.0.0.0:8080", "http://127.0.0.1.example.org"])
+@pytest.mark.parametrize(
+    "base_url", ["http://gateway.example.org", "http://10.0.0.1:8080", "http://0.0.0.0:8080", "http://127.0.0.1.example.org"]
+)
 def test_the_demo_issuer_refuses_to_exist_off_loopback(tmp_path: Path, base_url: str) -> None:
     with pytest.raises(ConfigurationError):
         DemoIssuer(IssuerAddress(base_url, "a", "b", is_demo=True), [ENGINEER], tmp_path / "key.pem")
@@ -158,8 +161,6 @@ def test_the_demo_issuer_refuses_to_exist_outside_demo_mode(tmp_path: Path) -> N
 
 
 def test_a_code_works_once_and_only_with_its_verifier(tmp_path: Path) -> None:
-    from authlib.oauth2.rfc7636 import create_s256_code_challenge
-
     issuer, verifier = _issuer(tmp_path), "v" * 64
     query = {
         "client_id": "portcullis",
@@ -198,8 +199,6 @@ def test_an_unknown_clearance_is_the_lowest(claims: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("groups", [{"a": 1}, [1], [""], ["x" * 600], ["g"] * 1_001, 7])
-def test_groups_that_cannot_be_used_refuse_the_token(groups: Any) -> None:
+def test_groups_that_cannot_be_used_refuse_the_token(groups: object) -> None:
     with pytest.raises(NotAuthenticatedError):
         subject_from_claims({"iss": "i", "sub": "a", "groups": groups}, "sample", ClaimNames())
-
-

@@ -14,7 +14,10 @@ LABELS = {"public": 0, "internal": 1, "confidential": 2, "secret": 3}
 ACTIONS = (Action.SEARCH, Action.READ, Action.GENERATE)
 PURPOSES = ("support", "audit")
 PRINCIPALS = tuple(Principal(name) for name in ("user:i|a", "user:i|A", "group:t1|g1", "group:t1|g2", "group:t1|nested", "role:t1|r1"))
-PARENTS = {Principal("group:t1|g1"): frozenset({Principal("group:t1|nested")}), Principal("group:t1|nested"): frozenset({Principal("group:t1|g1")})}
+PARENTS = {
+    Principal("group:t1|g1"): frozenset({Principal("group:t1|nested")}),
+    Principal("group:t1|nested"): frozenset({Principal("group:t1|g1")}),
+}
 MODEL_TEXT = (ROOT / "policies/model.conf").read_text(encoding="utf-8")
 
 

@@ -66,12 +66,12 @@ def test_a_row_outside_the_form_is_refused_with_its_line(row: str, problem: str)
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('r.act == p.act && ', ""),
+        ("r.act == p.act && ", ""),
         ("!some(where (p.eft == deny))", "some(where (p.eft == allow))"),
         ("gate(r.sub, r.dom, r.obj)", "gate(r.sub, r.dom, r.obj) || r.sub == p.sub"),
         ("lbl, act, purp, eft", "lbl, act, purp"),
         ("r = sub, dom, obj, act", "r = sub, obj, act"),
-        ('p.col == "*"', 'keyMatch(r.obj.col, p.col)'),
+        ('p.col == "*"', "keyMatch(r.obj.col, p.col)"),
         ("m = r.act", "m = eval(p.sub) && r.act"),
     ],
 )
@@ -89,7 +89,9 @@ def test_a_missing_file_is_named(name: str) -> None:
         parse_bundle({key: text for key, text in FILES.items() if key != name})
 
 
-@pytest.mark.parametrize("text", ["", "- a", "labels: {public: 1}", "labels: {public: 0, internal: yes}", "labels: [", "labels: {public: 0}"])
+@pytest.mark.parametrize(
+    "text", ["", "- a", "labels: {public: 1}", "labels: {public: 0, internal: yes}", "labels: [", "labels: {public: 0}"]
+)
 def test_labels_that_would_change_ranks_are_refused(text: str) -> None:
     with pytest.raises(PolicyInvalidError, match=r"labels\.yaml"):
         parse_bundle(_with("labels.yaml", text))

@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -48,7 +49,7 @@ def _spec(drawn: Drawn, resource: Resource) -> bool:
 
 def test_filter_referee_and_the_prose_agree_on_every_document() -> None:
     seed = random.SystemRandom().randrange(2**32) if "CI" not in os.environ else 20261125
-    print(f"seed {seed}")
+    sys.stdout.write(f"seed {seed}\n")
     rng = random.Random(seed)
     permitted = total = 0
     for _ in range(CASES):
@@ -81,7 +82,9 @@ def _conditions(change: Callable[[Conditions], Conditions]) -> Callable[[ReadFil
 TWINS = {Principal("user:i|a"): Principal("user:i|A"), Principal("user:i|A"): Principal("user:i|a")}
 MUTANTS: dict[str, Callable[[ReadFilter], ReadFilter]] = {
     "denies are dropped": lambda f: _widen(f, lambda rule: replace(rule, denied=())),
-    "denies with a label are dropped": lambda f: _widen(f, lambda rule: replace(rule, denied=tuple(s for s in rule.denied if s.label == ANY))),
+    "denies with a label are dropped": lambda f: _widen(
+        f, lambda rule: replace(rule, denied=tuple(s for s in rule.denied if s.label == ANY))
+    ),
     "an allow for everything skips the denies": lambda f: _widen(f, lambda r: replace(r, denied=()) if Scope(ANY, ANY) in r.allowed else r),
     "pairs become a cross product": lambda f: _widen(f, lambda rule: replace(rule, allowed=_cross(rule.allowed))),
     "deny pairs become a cross product": lambda f: _widen(f, lambda rule: replace(rule, denied=_cross(rule.denied))),
@@ -93,7 +96,9 @@ MUTANTS: dict[str, Callable[[ReadFilter], ReadFilter]] = {
     "names fold their case": _conditions(lambda f: replace(f, principals=f.principals | {TWINS[p] for p in f.principals if p in TWINS})),
     "groups above are lost": _conditions(lambda f: replace(f, principals=f.principals - {p for p in f.principals if "nested" in p})),
     "another tenant": _conditions(lambda f: replace(f, tenant="t2")),  # type: ignore[arg-type]
-    "nothing is everything": lambda f: Conditions(f.tenant, 3, frozenset(), (ActionRule(Action.READ, (Scope(ANY, ANY),), ()),)) if isinstance(f, Nothing) else f,
+    "nothing is everything": lambda f: (
+        Conditions(f.tenant, 3, frozenset(), (ActionRule(Action.READ, (Scope(ANY, ANY),), ()),)) if isinstance(f, Nothing) else f
+    ),
 }
 ACL_MUTANTS: dict[str, Callable[[Resource], Resource]] = {
     "deny principals are ignored": lambda one: replace(one, acl=replace(one.acl, deny=frozenset())),
@@ -137,7 +142,9 @@ def test_the_order_of_rules_does_not_matter() -> None:
         shuffled = list(drawn.bundle.rules)
         rng.shuffle(shuffled)
         before = Snapshot(drawn.bundle, 1).permits_all(drawn.subject, drawn.actions, drawn.resources)
-        assert before == Snapshot(replace(drawn.bundle, rules=tuple(shuffled)), 1).permits_all(drawn.subject, drawn.actions, drawn.resources)
+        assert before == Snapshot(replace(drawn.bundle, rules=tuple(shuffled)), 1).permits_all(
+            drawn.subject, drawn.actions, drawn.resources
+        )
 
 
 def test_groups_sixty_deep_and_in_circles_are_closed_exactly() -> None:

@@ -75,7 +75,12 @@ def test_the_database_itself_refuses_to_change_or_remove_evidence(tmp_path: Path
     connection.execute("INSERT INTO audit_checkpoint VALUES ('log', 1, 'note', '2026-01-01')")
     connection.execute("INSERT INTO audit_ref VALUES ('log', 'document', 'd', 0)")
     connection.commit()
-    for statement in ("UPDATE audit_checkpoint SET note='x'", "DELETE FROM audit_checkpoint", "DELETE FROM audit_ref", "UPDATE audit_ref SET ref='x'"):
+    for statement in (
+        "UPDATE audit_checkpoint SET note='x'",
+        "DELETE FROM audit_checkpoint",
+        "DELETE FROM audit_ref",
+        "UPDATE audit_ref SET ref='x'",
+    ):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             connection.execute(statement)
     connection.close()

@@ -83,7 +83,9 @@ class AuditLog:
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
         try:
-            return await asyncio.wait_for(asyncio.shield(waiting.done), _COMMIT_WITHIN_S)
+            # Not `wait_for`, which loses a cancellation that comes together with the result (cpython #86296).
+            async with asyncio.timeout(_COMMIT_WITHIN_S):
+                return await asyncio.shield(waiting.done)
         except TimeoutError as error:
             message = "The record was not confirmed in time, so nothing is released."
             raise AuditUnavailableError(message) from error

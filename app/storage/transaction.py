@@ -88,7 +88,10 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
 @asynccontextmanager
 async def _held(lock: asyncio.Lock) -> AsyncIterator[None]:
     try:
-        await asyncio.wait_for(lock.acquire(), _LOCK_WAIT_S)
+        # Not `wait_for`: when the turn comes in the same moment as a cancellation, it swallows the cancellation (cpython #86296) and
+        # background work that was told to stop waits for ever.
+        async with asyncio.timeout(_LOCK_WAIT_S):
+            await lock.acquire()
     except TimeoutError as error:
         message = "The database is busy: no turn to write within two seconds."
         raise UpstreamUnavailableError(message) from error

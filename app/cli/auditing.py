@@ -1,6 +1,5 @@
 """Commands of the log: `audit verify`, `audit proof`, `audit export`, `audit checkpoint`."""
 
-import base64
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -8,16 +7,11 @@ from typing import Annotated
 import orjson
 import typer
 
-from app.audit import envelope
-from app.audit.receipts import build_receipt
-from app.audit.verification import LogReport
 from app.cli.options import DataOption, JsonOption, run_with, say, settings_for
 from app.domain.audit import EventId
-from app.storage import audit_rows
 from app.wiring import Services
 
 app = typer.Typer(help="The log: verify, prove, export.", no_args_is_help=True)
-_PAGE = 2_000
 
 
 @app.command("verify")
@@ -26,11 +20,7 @@ def verify(data: DataOption = None, as_json: JsonOption = False) -> None:
 
     Example: portcullis audit verify
     """
-
-    async def work(services: Services) -> LogReport:
-        return await services.trail.verify(services.tenant)
-
-    report = run_with(settings_for(data), work)
+    report = run_with(settings_for(data), lambda services: services.trail.verify(services.tenant))
     head = f"{report.entries} entries in {report.blocks} blocks, checkpoint over {report.checkpoint_size or 0}, root {report.root}"
     text = "\n".join([*report.problems, f"{'Intact' if report.is_intact else 'NOT INTACT'}: {head}"])
     say(as_json, {**asdict(report), "is_intact": report.is_intact}, text)
@@ -50,10 +40,7 @@ def proof(
     """
 
     async def work(services: Services) -> bytes:
-        async with services.database.read() as tx:
-            entry = await services.audit.find(tx, services.tenant, EventId(event_id.removeprefix("rcp_")))
-        found = await services.audit.prove(services.tenant, entry)
-        receipt = build_receipt(f"rcp_{entry.event_id}", entry, found, services.audit.verifier_key(services.tenant), None)
+        receipt = await services.trail.operator_receipt(services.tenant, EventId(event_id.removeprefix("rcp_")))
         return orjson.dumps(receipt, option=orjson.OPT_INDENT_2)
 
     content = run_with(settings_for(data), work)
@@ -88,14 +75,11 @@ def export(
     """
 
     async def work(services: Services) -> int:
-        log, count = f"portcullis/{services.tenant}", 0
+        count = 0
         with out.open("wb") as file:
-            async with services.database.read() as tx:
-                while entries := await audit_rows.entries_from(tx, log, count, _PAGE):
-                    for entry in entries:
-                        row = {"index": entry.index, "leaf": base64.b64encode(entry.leaf).decode(), "event": envelope.parse(entry.leaf)}
-                        file.write(orjson.dumps(row) + b"\n")
-                    count += len(entries)
+            async for row in services.trail.export(services.tenant):
+                file.write(orjson.dumps(row) + b"\n")
+                count += 1
         return count
 
     count = run_with(settings_for(data), work)

@@ -1,6 +1,5 @@
 """Commands that care for an installation: `models`, `db upgrade`, `doctor`."""
 
-import shutil
 from typing import Annotated, Any
 
 import typer
@@ -8,11 +7,9 @@ from pydantic_core import PydanticUndefined
 
 from app.cli.options import DataOption, JsonOption, run_with, say, settings_for
 from app.errors import PortcullisError
-from app.llm.conversion import convert_embedder
-from app.model_files import fetch_models
 from app.settings import Settings, load_settings
 from app.storage import schema
-from app.wiring import Services
+from app.wiring import Services, prepare_models
 
 database = typer.Typer(help="The database schema.", no_args_is_help=True)
 
@@ -30,16 +27,8 @@ def models(as_json: JsonOption = False) -> None:
     Example: portcullis models
     """
     folder = load_settings().models
-    fetched = fetch_models(folder)
-    source = fetched["embedder-source"]
-    convert_embedder(source, folder / "embedder")
-    # The weights of the source are needed for the conversion only.
-    shutil.rmtree(source)
-    say(
-        as_json,
-        {"folder": str(folder), "models": sorted(one.name for one in folder.iterdir() if one.is_dir())},
-        f"Models are ready in {folder}.",
-    )
+    made = prepare_models(folder)
+    say(as_json, {"folder": str(folder), "models": made}, f"Models are ready in {folder}.")
 
 
 @database.command("upgrade")

@@ -10,14 +10,12 @@ from app.answer.evaluation import AnsweredQuestion, RankedQuery, answer_measures
 from app.answer.question import Question
 from app.answer.search import SearchRequest
 from app.cli.asking import answer_for
-from app.cli.beir import rank_set
 from app.cli.options import DataOption, caller_as, failure, run_with, settings_for
 from app.domain.identity import Caller
 from app.domain.search import SearchLimits
-from app.privacy.detector import Detector
-from app.privacy.evaluation import evaluate as evaluate_privacy
+from app.govern.privacy import evaluate_detector
 from app.settings import load_settings
-from app.wiring import Services
+from app.wiring import Services, rank_set
 
 app = typer.Typer(help="Measure retrieval, answers and privacy on labelled sets.", no_args_is_help=True)
 Gate = Annotated[list[str] | None, typer.Option("--min", help="measure=value that must be reached; may be repeated.")]
@@ -85,7 +83,7 @@ def privacy(
 
     Example: portcullis eval privacy pii-hard.jsonl --max leaked_direct=0.03
     """
-    figures = evaluate_privacy(file, Detector(load_settings().models / "ner-en"))
+    figures = evaluate_detector(file, load_settings().models / "ner-en")
     _report({name: value for name, value in dict(figures).items() if isinstance(value, int | float)}, minimum, maximum)
 
 

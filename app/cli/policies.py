@@ -9,12 +9,8 @@ from app.cli.options import AsOption, DataOption, JsonOption, PurposeOption, cal
 from app.domain.access import Action
 from app.domain.content import DocumentId
 from app.errors import PolicyInvalidError
-from app.govern.activate import Check
+from app.govern.activate import Check, check_folder
 from app.govern.explain import ExplainRequest
-from app.policy.bundle import parse_bundle, read_folder
-from app.policy.cases import read_cases, run_cases
-from app.policy.snapshot import Snapshot
-from app.privacy.book import RedactionBook
 from app.settings import load_settings
 from app.wiring import Services
 
@@ -23,11 +19,7 @@ Folder = Annotated[Path | None, typer.Argument(help="Folder with the policy; omi
 
 
 def _checked(folder: Path | None) -> Check:
-    files = read_folder(folder or load_settings().policies)
-    bundle = parse_bundle(files)
-    RedactionBook().check(bundle.files["redaction.yaml"])
-    cases = read_cases(bundle)
-    return Check(bundle.digest, len(bundle.rules), len(cases), tuple(run_cases(Snapshot(bundle, 0), cases)))
+    return check_folder(folder or load_settings().policies)
 
 
 @app.command("check")
@@ -71,10 +63,10 @@ def activate(
 
     Example: portcullis policy activate policies
     """
-    files = read_folder(folder or load_settings().policies)
+    chosen = folder or load_settings().policies
 
     async def work(services: Services) -> Check:
-        return await services.activate.run(services.tenant, files, actor)
+        return await services.activate.run_folder(services.tenant, chosen, actor)
 
     found = run_with(settings_for(data), work)
     say(

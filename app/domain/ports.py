@@ -35,7 +35,7 @@ class PassageIndex(Protocol):
         """
 
     async def respell(self, text: str, read_filter: ReadFilter, visible: Visibility) -> str:
-        """Correct words unknown to granted, visible text to near ones that it holds; the question unchanged when there is nothing to correct."""
+        """Correct words unknown to granted, visible text to near ones that it holds; unchanged when there is nothing to correct."""
 
     async def check(self) -> None:
         """Raise UpstreamUnavailableError when searches cannot be served."""

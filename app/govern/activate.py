@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from app.audit.events import Happening, by_system
 from app.audit.log import AuditLog
@@ -9,7 +10,7 @@ from app.domain.access import Outcome
 from app.domain.audit import EventType
 from app.domain.identity import TenantId
 from app.errors import PolicyInvalidError
-from app.policy.bundle import Bundle, parse_bundle
+from app.policy.bundle import REDACTION, Bundle, parse_bundle, read_folder
 from app.policy.cases import CaseFailure, read_cases, run_cases
 from app.policy.snapshot import Snapshot
 from app.privacy.book import RedactionBook
@@ -28,21 +29,36 @@ class Check:
     failures: tuple[CaseFailure, ...]
 
 
+def check_files(files: dict[str, str]) -> tuple[Bundle, Check]:
+    """Validate policy files and run their cases, changing nothing. Raises PolicyInvalidError naming file and line."""
+    bundle = parse_bundle(files)
+    RedactionBook().check(bundle.files[REDACTION])
+    cases = read_cases(bundle)
+    return bundle, Check(bundle.digest, len(bundle.rules), len(cases), tuple(run_cases(Snapshot(bundle, 0), cases)))
+
+
+def check_folder(folder: Path) -> Check:
+    """As `check_files`, for the files below `folder`."""
+    return check_files(read_folder(folder))[1]
+
+
+def _require_cases(check: Check) -> None:
+    if check.failures:
+        first = check.failures[0]
+        message = f"{first.place}: expected {first.expected}, got {first.got} ({first.why}); {len(check.failures)} cases fail"
+        raise PolicyInvalidError(message)
+
+
 @dataclass(frozen=True)
 class ActivatePolicyBundle:
     """Puts a policy in force. Powers: policy, redaction, the log, the register."""
 
     database: Database
     audit: AuditLog
-    redaction: RedactionBook
 
-    def check(self, files: dict[str, str]) -> tuple[Bundle, Check]:
-        """Validate without activating. Raises PolicyInvalidError naming file and line."""
-        bundle = parse_bundle(files)
-        self.redaction.check(bundle.files["redaction.yaml"])
-        cases = read_cases(bundle)
-        failures = run_cases(Snapshot(bundle, 0), cases)
-        return bundle, Check(bundle.digest, len(bundle.rules), len(cases), tuple(failures))
+    async def run_folder(self, tenant: TenantId, folder: Path, actor: str) -> Check:
+        """As `run`, for the files below `folder`."""
+        return await self.run(tenant, read_folder(folder), actor)
 
     async def run(self, tenant: TenantId, files: dict[str, str], actor: str) -> Check:
         """Activate `files` unless they are in force already.
@@ -50,11 +66,8 @@ class ActivatePolicyBundle:
         Raises PolicyInvalidError, after the refusal is on record, when they do not load or a case comes out otherwise.
         """
         try:
-            bundle, check = self.check(files)
-            if check.failures:
-                first = check.failures[0]
-                message = f"{first.place}: expected {first.expected}, got {first.got} ({first.why}); {len(check.failures)} cases fail"
-                raise PolicyInvalidError(message)
+            bundle, check = check_files(files)
+            _require_cases(check)
         except PolicyInvalidError as error:
             await self._refuse(tenant, actor, error)
             raise

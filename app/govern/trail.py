@@ -1,7 +1,7 @@
 """ReadAuditTrail: an officer's look into the log, itself on record before rows leave; proofs, checkpoints and receipts."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -15,7 +15,7 @@ from app.audit.merkle import leaf_hash
 from app.audit.receipts import build_receipt
 from app.audit.signer import CheckpointSigner
 from app.audit.verification import LogReport, verify_log
-from app.audit.verifier import InvalidReceiptError, verify_receipt
+from app.audit.verifier import InvalidReceiptError, check_text, verify_receipt
 from app.domain.access import Action
 from app.domain.audit import EventId, EventType, InclusionProof, JsonValue, LogEntry, Reference
 from app.domain.content import Receipt
@@ -23,12 +23,13 @@ from app.domain.identity import Caller, TenantId
 from app.errors import InvalidInputError, NotFoundError
 from app.govern.rights import require_right
 from app.policy.book import PolicyBook
-from app.storage import conversation_rows
+from app.storage import audit_rows, conversation_rows
 from app.storage.audit_rows import EventQuery
 from app.storage.conversation_rows import Owner
 from app.storage.transaction import Database, Transaction
 
 RECEIPT_PREFIX = "rcp_"
+_PAGE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,17 @@ class TrailRow:
     recorded_at: datetime
     leaf_hash: bytes
     event: Mapping[str, Any]
+
+
+def receipt_problem(receipt: dict[str, Any], text: str | None = None, vkey: str | None = None) -> str | None:
+    """Why a receipt does not hold, or `None`; with `text` also compares the answer. The check is the one that anybody may run offline."""
+    try:
+        event = verify_receipt(receipt, vkey)
+        if text is not None:
+            check_text(receipt, event, text)
+    except InvalidReceiptError as error:
+        return str(error)
+    return None
 
 
 @dataclass(frozen=True)
@@ -100,13 +112,29 @@ class ReadAuditTrail:
         proof = await self.audit.prove(tenant, entry)
         return build_receipt(receipt_id, entry, proof, self.audit.verifier_key(tenant), opening)
 
+    async def operator_receipt(self, tenant: TenantId, event_id: EventId) -> dict[str, Any]:
+        """Proof of one entry for the operator of the installation, without what opens its commitments. Raises NotFoundError."""
+        async with self.database.read() as tx:
+            entry = await self.audit.find(tx, tenant, event_id)
+        proof = await self.audit.prove(tenant, entry)
+        return build_receipt(f"{RECEIPT_PREFIX}{entry.event_id}", entry, proof, self.audit.verifier_key(tenant), None)
+
+    async def export(self, tenant: TenantId) -> AsyncIterator[dict[str, Any]]:
+        """Every entry in order: its index, the leaf bytes (standard base64) and the event parsed from them."""
+        index = 0
+        while True:
+            async with self.database.read() as tx:
+                entries = await audit_rows.entries_from(tx, log_name(tenant), index, _PAGE)
+            if not entries:
+                return
+            for entry in entries:
+                yield {"index": entry.index, "leaf": base64.b64encode(entry.leaf).decode(), "event": envelope.parse(entry.leaf)}
+            index += len(entries)
+
     async def holds(self, caller: Caller, receipt_id: str) -> bool:
         """Whether the receipt of something released to the caller verifies right now, by the verifier that anybody may run."""
-        try:
-            verify_receipt(await self.receipt(caller, receipt_id), self.audit.verifier_key(caller.subject.tenant))
-        except InvalidReceiptError:
-            return False
-        return True
+        key = self.audit.verifier_key(caller.subject.tenant)
+        return receipt_problem(await self.receipt(caller, receipt_id), vkey=key) is None
 
     async def receipt_facts(self, caller: Caller, receipt_id: str) -> dict[str, Any]:
         """What a page shows of a receipt: its place, whether it verifies, policy and model."""

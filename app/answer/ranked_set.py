@@ -3,7 +3,7 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,15 +11,13 @@ from typing import Any
 
 from app.answer.ranking import fuse, merge
 from app.domain.access import Acl, AclMode, Action, ReadFilter
-from app.domain.content import Block, BlockKind, DocumentId, ParsedDocument
+from app.domain.content import Block, BlockKind, Chunk, ChunkedDocument, DocumentId, ParsedDocument
 from app.domain.identity import Principal, Subject, SubjectId, TenantId
 from app.domain.search import AccessFacts, ChunkVectors, IndexedChunk, IndexQuery
 from app.index.embedded import EmbeddedIndex
-from app.ingest.chunking import chunk_document, embedding_text, sentence_texts
 from app.llm.embedder import LocalEmbedder
 from app.policy.bundle import parse_bundle, read_folder
 from app.policy.filters import compile_filter
-from app.settings import Settings
 
 _TENANT = TenantId("sample")
 _COLLECTION = "company"
@@ -35,20 +33,30 @@ class RankedSetQuery:
     documents: tuple[str, ...]
 
 
-def rank_set(settings: Settings, folder: Path, limit: int | None) -> list[RankedSetQuery]:
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What ranking a set needs: the embedder's folder, the policy folder, how documents are cut and what is embedded of a chunk."""
+
+    embedder: Path
+    policies: Path
+    cut: Callable[[DocumentId, int, ParsedDocument], ChunkedDocument]
+    texts: Callable[[str, Chunk], list[str]]
+
+
+def rank_set(bench: Bench, folder: Path, limit: int | None) -> list[RankedSetQuery]:
     """Index the corpus of `folder` and rank its judged queries."""
-    return asyncio.run(_rank(settings, folder, limit))
+    return asyncio.run(_rank(bench, folder, limit))
 
 
-async def _rank(settings: Settings, folder: Path, limit: int | None) -> list[RankedSetQuery]:
-    embedder = LocalEmbedder(settings.models / "embedder", threads=settings.embed_threads)
-    bundle = parse_bundle(read_folder(settings.policies))
+async def _rank(bench: Bench, folder: Path, limit: int | None) -> list[RankedSetQuery]:
+    embedder = LocalEmbedder(bench.embedder)
+    bundle = parse_bundle(read_folder(bench.policies))
     relevance = _read_qrels(folder / "qrels" / "test.tsv")
     queries = [row for row in _lines(folder / "queries.jsonl") if row["_id"] in relevance][:limit]
     with tempfile.TemporaryDirectory(prefix="portcullis-eval-") as place:
         index = EmbeddedIndex(Path(place) / "index.db", dictionary=embedder.known_words())
         for row in _lines(folder / "corpus.jsonl"):
-            await _put(index, embedder, row)
+            await _put(bench, index, embedder, row)
         ranked = []
         for row in queries:
             principals = frozenset({_EVERYBODY, _group(row)})
@@ -61,18 +69,17 @@ async def _rank(settings: Settings, folder: Path, limit: int | None) -> list[Ran
     return ranked
 
 
-async def _put(index: EmbeddedIndex, embedder: LocalEmbedder, row: dict[str, Any]) -> None:
+async def _put(bench: Bench, index: EmbeddedIndex, embedder: LocalEmbedder, row: dict[str, Any]) -> None:
     document_id = DocumentId(row["_id"])
     blocks = tuple(Block(BlockKind.PARAGRAPH, " ".join(text.split()), 0, ()) for text in row["text"].split("\n\n") if text.strip())
-    chunked = chunk_document(document_id, 1, ParsedDocument(row.get("title") or "", blocks or (Block(BlockKind.PARAGRAPH, "-", 0, ()),)))
+    chunked = bench.cut(document_id, 1, ParsedDocument(row.get("title") or "", blocks or (Block(BlockKind.PARAGRAPH, "-", 0, ()),)))
     acl = Acl(AclMode.EXPLICIT, frozenset({_group(row)})) if row.get("group") else Acl.inherited()
     facts = AccessFacts(_TENANT, document_id, _COLLECTION, "internal", 1, acl, 1, "en", datetime.now(UTC))
     chunks = [IndexedChunk(one.chunk_id, " ".join((chunked.title, *one.heading_path)), one.text) for one in chunked.chunks]
     await index.put_version(facts, 1, chunks)
     texts: list[str] = []
     for one in chunked.chunks:
-        pairs = [sentence_texts(sentence) for sentence in one.sentences]
-        texts += [embedding_text(chunked.title, one), *(context for context, _ in pairs), *(alone for _, alone in pairs)]
+        texts += bench.texts(chunked.title, one)
     matrix, at, vectors = await embedder.embed(texts), 0, []
     for one in chunked.chunks:
         n = len(one.sentences)

@@ -28,10 +28,13 @@ from app.domain.identity import TenantId
 from app.errors import ConfigurationError, PolicyInvalidError, PortcullisError
 from app.govern.activate import ActivatePolicyBundle
 from app.govern.collections import ManageCollections
-from app.govern.documents import ManageDocuments
+from app.govern.document_changes import ChangeDocuments
+from app.govern.documents import ReadDocuments
 from app.govern.explain import ExplainAccess
+from app.govern.overview import ReviewLog
 from app.govern.policies import ReadPolicy
 from app.govern.privacy import AnalyzeText
+from app.govern.receipts import ReadReceipts
 from app.govern.sign_ins import RecordSignIn
 from app.govern.trail import ReadAuditTrail
 from app.identity.demo_issuer import DemoIssuer, IssuerAddress, Person
@@ -91,12 +94,15 @@ class Services:
     feedback: GiveFeedback
     submit: SubmitDocument
     worker: Worker
-    documents: ManageDocuments
+    documents: ReadDocuments
+    changes: ChangeDocuments
     collections: ManageCollections
     explain: ExplainAccess
     policies: ReadPolicy
     sign_ins: RecordSignIn
     trail: ReadAuditTrail
+    receipts: ReadReceipts
+    overview: ReviewLog
     privacy: AnalyzeText
     activate: ActivatePolicyBundle
     policy: PolicyBook
@@ -214,6 +220,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
     digest_key = load_or_create_key(settings.data / "digest.key")
     writer, needs = _writer(settings)
     activate = ActivatePolicyBundle(database, audit)
+    trail = ReadAuditTrail(database, policy, audit, signer, digest_key)
     identity = _identity(settings, stack)
     return Services(
         settings=settings,
@@ -232,12 +239,15 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
             IngestDocument(database, index, audit, detector, sandbox.parse),
             EmbedDocument(database, index, embedder),
         ),
-        documents=ManageDocuments(database, policy, redaction, index, audit),
+        documents=ReadDocuments(database, policy, redaction, audit),
+        changes=ChangeDocuments(database, policy, index, audit),
         collections=ManageCollections(database, policy, audit),
         explain=ExplainAccess(database, policy, audit, identity.claims),
         policies=ReadPolicy(database, policy),
         sign_ins=RecordSignIn(database, audit, identity.sessions),
-        trail=ReadAuditTrail(database, policy, audit, signer, digest_key),
+        trail=trail,
+        receipts=ReadReceipts(database, policy, audit),
+        overview=ReviewLog(database, policy, audit, trail),
         privacy=AnalyzeText(database, policy, redaction, audit, detector),
         activate=activate,
         policy=policy,

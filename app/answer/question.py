@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from uuid_utils import uuid7
 
-from app.answer.drafting import Brief, DraftSentence, Writer, cite_passages
+from app.answer.composing import hidden_values, unwritten, written
+from app.answer.drafting import Brief, DraftSentence, Writer
 from app.answer.evidence import citations_of, documents_on_record, hits_on_record, passages_of, weigh
 from app.answer.record import Writing, aborted, completed, started
 from app.answer.retrieval import ANSWER_ACTIONS, Evidence, Retrieval, RetrievalRequest
@@ -17,12 +17,11 @@ from app.audit.events import by_caller, decided
 from app.audit.log import AuditLog
 from app.domain.access import Action, Outcome
 from app.domain.audit import EventType
-from app.domain.content import Answer, AnswerState, Citation, EvidenceState, Grounding, Passage, Receipt
+from app.domain.content import Answer, AnswerState, EvidenceState, Passage, Receipt
 from app.domain.identity import Caller
 from app.domain.search import Calibration, SearchLimits
 from app.errors import AccessDeniedError
 from app.observability import ANSWERS, RETRIEVALS
-from app.privacy.rendering import hidden_originals
 from app.storage import conversation_rows
 from app.storage.conversation_rows import AnswerRow, Owner
 from app.storage.transaction import Database
@@ -91,10 +90,10 @@ class AnswerQuestion:
         if weighed.state is EvidenceState.NOTHING or not citations:
             state, passages = AnswerState.REFUSED, ()
         receipt = await self._record_intent(caller, question, evidence, (state, passages, writing))
-        answer = _unwritten(writing, question, evidence, (state, passages, receipt))
+        answer = unwritten(writing, question.text, evidence, (state, passages, receipt))
         if state is AnswerState.ANSWERED:
             yield Started(answer.answer_id, receipt, passages)
-            brief = Brief(question.text, passages, citations, _hidden(evidence))
+            brief = Brief(question.text, passages, citations, hidden_values(evidence))
             spoken: list[DraftSentence] = []
             try:
                 async for sentence in self.writer.write(brief):
@@ -104,7 +103,7 @@ class AnswerQuestion:
             except BaseException:
                 await self.audit.record(by_caller(caller, aborted(evidence.decision, writing, passages)))
                 raise
-            answer = _written(answer, spoken, citations)
+            answer = written(answer, spoken, citations)
         yield await self._release(caller, owner, answer, writing)
 
     async def _deny(self, caller: Caller, question: Question, evidence: Evidence) -> None:
@@ -140,51 +139,3 @@ class AnswerQuestion:
             await conversation_rows.put_answer(tx, owner, row)
         ANSWERS.labels(answer.state.value).inc()
         return answer
-
-
-def _hidden(evidence: Evidence) -> tuple[str, ...]:
-    """Values hidden from the viewer in any passage: a draft must not hold them."""
-    values: dict[str, None] = {}
-    for one in evidence.found:
-        shown = frozenset(span.entity_type for span in one.stored.spans) - {span.entity_type for span in one.text.hidden}
-        values.update(dict.fromkeys(hidden_originals(one.stored.chunk.text, one.stored.spans, shown)))
-    return tuple(values)
-
-
-def _unwritten(
-    writing: Writing, question: Question, evidence: Evidence, planned: tuple[AnswerState, tuple[Passage, ...], Receipt]
-) -> Answer:
-    state, passages, receipt = planned
-    is_refused = state is AnswerState.REFUSED
-    return Answer(
-        answer_id=writing.answer_id,
-        conversation_id=writing.conversation_id,
-        question=question.text,
-        state=state,
-        text="",
-        citations=(),
-        passages=passages,
-        refusal_code="no_evidence" if is_refused else None,
-        refusal_message=NO_EVIDENCE if is_refused else None,
-        model=writing.model,
-        grounding=Grounding(1.0, ()),
-        prompt_tokens=0,
-        completion_tokens=0,
-        decision_id=evidence.decision.decision_id,
-        policy_digest=evidence.decision.policy_digest,
-        receipt=receipt,
-        degraded=evidence.degraded,
-        created_at=datetime.now(UTC),
-    )
-
-
-def _written(answer: Answer, spoken: list[DraftSentence], quoted: tuple[Citation, ...]) -> Answer:
-    """The answer with its text, or without one when no sentence held."""
-    kept = [sentence for sentence in spoken if sentence.is_supported]
-    share = len(kept) / len(spoken) if spoken else 0.0
-    grounding = Grounding(round(share, 3), tuple(f"sentence {n}" for n, one in enumerate(spoken, 1) if not one.is_supported))
-    if not kept:
-        return replace(answer, state=AnswerState.CLOSEST_PASSAGES, grounding=grounding)
-    citations = quoted if answer.model.kind == "extractive" else cite_passages(kept, answer.passages)
-    separator = "\n\n" if answer.model.kind == "extractive" else " "
-    return replace(answer, text=separator.join(sentence.text for sentence in kept), citations=citations, grounding=grounding)

@@ -32,7 +32,9 @@ def aborted(decision: Decision, writing: Writing, passages: Sequence[Passage]) -
 
 
 def completed(answer: Answer, writing: Writing) -> Happening:
-    """The end: what was answered from which passages, with a commitment to the text."""
+    """The end: what was answered from which passages, with a commitment to the text; or that no answer was written."""
+    was_written = bool(answer.text) or answer.grounding.supported_share < 1.0
+    kind = EventType.GENERATION_COMPLETED if was_written else EventType.ANSWER_WITHHELD
     citations: list[JsonValue] = [{"n": one.n, "passage": one.passage_id, "start": one.start, "end": one.end} for one in answer.citations]
     fields = _fields(writing, answer.passages) | {
         "state": answer.state.value,
@@ -44,7 +46,7 @@ def completed(answer: Answer, writing: Writing) -> Happening:
         "decision_id": answer.decision_id,
     }
     references = _references(writing, answer.passages)
-    return Happening(EventType.GENERATION_COMPLETED, policy_digest=answer.policy_digest, references=references, fields=fields)
+    return Happening(kind, policy_digest=answer.policy_digest, references=references, fields=fields)
 
 
 def _fields(writing: Writing, passages: Sequence[Passage]) -> dict[str, JsonValue]:

@@ -165,21 +165,21 @@ async def document(document_id: str, caller: Calling, services: Wired) -> Respon
 @router.put("/documents/{document_id}/acl")
 async def change_acl(document_id: str, body: AclBody, caller: Calling, services: Wired) -> dict[str, Any]:
     """Replace a document's ACL; the next request of anyone is judged by it."""
-    changed = await services.documents.change_acl(caller, DocumentId(document_id), body.value())
+    changed = await services.changes.change_acl(caller, DocumentId(document_id), body.value())
     return {"document_id": changed.document_id, "acl_version": changed.acl_version}
 
 
 @router.put("/documents/{document_id}/label")
 async def change_label(document_id: str, body: LabelBody, caller: Calling, services: Wired) -> dict[str, Any]:
     """Replace a document's label."""
-    changed = await services.documents.change_label(caller, DocumentId(document_id), body.label)
+    changed = await services.changes.change_label(caller, DocumentId(document_id), body.label)
     return {"document_id": changed.document_id, "label": changed.label}
 
 
 @router.delete("/documents/{document_id}", status_code=204)
 async def withdraw(document_id: str, caller: Calling, services: Wired) -> Response:
     """Withdraw a document at once."""
-    await services.documents.withdraw(caller, DocumentId(document_id))
+    await services.changes.withdraw(caller, DocumentId(document_id))
     return Response(status_code=204)
 
 

@@ -158,7 +158,7 @@ async def checkpoint(caller: Calling, services: Wired) -> PlainTextResponse:
 async def receipt(receipt_id: str, caller: Calling, services: Wired, response: Response) -> dict[str, Any]:
     """The receipt of something released to you; `portcullis-verify` checks it without a network."""
     response.headers.update(_NO_STORE)
-    return await services.trail.receipt(caller, receipt_id)
+    return await services.receipts.receipt(caller, receipt_id)
 
 
 def row_view(row: TrailRow) -> dict[str, Any]:

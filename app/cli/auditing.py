@@ -40,7 +40,7 @@ def proof(
     """
 
     async def work(services: Services) -> bytes:
-        receipt = await services.trail.operator_receipt(services.tenant, EventId(event_id.removeprefix("rcp_")))
+        receipt = await services.receipts.operator_receipt(services.tenant, EventId(event_id.removeprefix("rcp_")))
         return orjson.dumps(receipt, option=orjson.OPT_INDENT_2)
 
     content = run_with(settings_for(data), work)

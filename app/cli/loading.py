@@ -188,7 +188,7 @@ async def _prune(services: Services, caller: Caller, plan: LoadPlan, report: Loa
         after = page[-1].document_id
         for one in page:
             if one.state is not DocumentState.WITHDRAWN and one.external_id not in present and one.source_uri == one.external_id:
-                await services.documents.withdraw(caller, one.document_id)
+                await services.changes.withdraw(caller, one.document_id)
                 report.pruned += 1
 
 

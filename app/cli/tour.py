@@ -15,7 +15,8 @@ from app.domain.content import Answer, AnswerState, DocumentId
 from app.domain.identity import Principal
 from app.domain.search import SearchLimits
 from app.errors import AccessDeniedError
-from app.govern.trail import TrailRequest, receipt_problem
+from app.govern.receipts import receipt_problem
+from app.govern.trail import TrailRequest
 from app.settings import Settings
 from app.storage import document_rows
 from app.storage.audit_rows import EventQuery
@@ -125,11 +126,11 @@ async def _revocation(services: Services) -> Shown:
         return Shown("A revocation takes effect", ("nothing was cited",), holds=False)
     steward = await caller_as(services, "hr-partner")
     shut = Acl(AclMode.INHERIT, frozenset(), frozenset({Principal("group:sample|engineering")}))
-    await services.documents.change_acl(steward, cited, shut)
+    await services.changes.change_acl(steward, cited, shut)
     after = await _ask(services, "engineer", PARENTAL)
     is_gone = all(one.document_id != cited for one in after.passages)
     reopened = await services.history.answer(await caller_as(services, "engineer"), before.answer_id)
-    await services.documents.change_acl(steward, cited, Acl.inherited())
+    await services.changes.change_acl(steward, cited, Acl.inherited())
     lines = (
         f"engineer cites {before.citations[0].title}",
         "hr-partner takes the engineering group out",
@@ -150,7 +151,7 @@ async def _officer(services: Services) -> Shown:
 
 async def _receipt(services: Services) -> Shown:
     answer = await _ask(services, "hr-partner", PARENTAL)
-    receipt = await services.trail.receipt(await caller_as(services, "hr-partner"), answer.receipt.receipt_id)
+    receipt = await services.receipts.receipt(await caller_as(services, "hr-partner"), answer.receipt.receipt_id)
     holds = receipt_problem(receipt, answer.text) is None
     is_caught = receipt_problem({**receipt, "index": receipt["index"] + 1}) is not None
     lines = (

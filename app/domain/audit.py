@@ -24,6 +24,7 @@ class EventType(StrEnum):
     GENERATION_STARTED = "generation.started"
     GENERATION_COMPLETED = "generation.completed"
     GENERATION_ABORTED = "generation.aborted"
+    ANSWER_WITHHELD = "answer.withheld"
     ANSWER_REREAD = "answer.reread"
     FEEDBACK_GIVEN = "feedback.given"
     ACCESS_REQUESTED = "access.requested"

@@ -104,7 +104,7 @@ async def answer_page(request: Request, answer_id: str, services: Wired, session
     if reopened.sealed_because is not None:
         return RedirectResponse(f"/conversations/{reopened.row.conversation_id}", 303)
     answer = reopened_answer(reopened)
-    is_verified = await services.trail.holds(caller, answer.receipt.receipt_id)
+    is_verified = await services.receipts.holds(caller, answer.receipt.receipt_id)
     values = await _values(services, session, caller, answer)
     return page(request, _TEMPLATES[answer.state], is_verified=is_verified, **values)
 

@@ -47,7 +47,7 @@ Asked = Annotated[LogQuery, Query()]
 async def overview(request: Request, services: Wired, session: Signed) -> Response:
     """Is the log whole, and what was refused lately."""
     caller = caller_of(request, session)
-    state = await services.trail.overview(caller)
+    state = await services.overview.run(caller)
     return page(request, "officer.html", viewer=await viewer_of(services, session), **state)
 
 
@@ -91,7 +91,7 @@ async def entry(request: Request, event_id: str, services: Wired, session: Signe
 @router.get("/log/{event_id}/proof")
 async def proof_file(request: Request, event_id: str, services: Wired, session: Signed) -> Response:
     """The proof of one entry as a file."""
-    receipt = await services.trail.receipt(caller_of(request, session), f"rcp_{event_id}")
+    receipt = await services.receipts.receipt(caller_of(request, session), f"rcp_{event_id}")
     headers = {"Content-Disposition": f'attachment; filename="{event_id}.json"', "Cache-Control": "no-store"}
     return Response(orjson.dumps(receipt, option=orjson.OPT_INDENT_2), media_type="application/json", headers=headers)
 

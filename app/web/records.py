@@ -86,14 +86,14 @@ async def document(request: Request, document_id: str, services: Wired, session:
 async def check_receipt(request: Request, receipt_id: str, services: Wired, session: Signed) -> Response:
     """Verify a receipt now and show the result in place."""
     caller = caller_of(request, session)
-    facts = await services.trail.receipt_facts(caller, receipt_id)
+    facts = await services.receipts.receipt_facts(caller, receipt_id)
     return HTMLResponse(fragment("parts/receipt.html", **facts), headers={"Cache-Control": "no-store"})
 
 
 @router.get("/receipts/{receipt_id}/download")
 async def download_receipt(request: Request, receipt_id: str, services: Wired, session: Signed) -> Response:
     """The receipt as a file that portcullis-verify checks."""
-    receipt = await services.trail.receipt(caller_of(request, session), receipt_id)
+    receipt = await services.receipts.receipt(caller_of(request, session), receipt_id)
     headers = {"Content-Disposition": f'attachment; filename="{receipt_id}.json"', "Cache-Control": "no-store"}
     return Response(orjson.dumps(receipt, option=orjson.OPT_INDENT_2), media_type="application/json", headers=headers)
 
@@ -101,7 +101,7 @@ async def download_receipt(request: Request, receipt_id: str, services: Wired, s
 @router.get("/receipts/{receipt_id}")
 async def receipt(request: Request, receipt_id: str, services: Wired, session: Signed) -> Response:
     """One receipt, verified in this request."""
-    facts = await services.trail.receipt_facts(caller_of(request, session), receipt_id)
+    facts = await services.receipts.receipt_facts(caller_of(request, session), receipt_id)
     return page(request, "receipt.html", viewer=await viewer_of(services, session), **facts)
 
 

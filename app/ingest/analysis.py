@@ -5,7 +5,7 @@ Words inside a span are taken out of the openly searchable text, and vectors are
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.domain.content import Chunk, ChunkedDocument, Document
@@ -13,12 +13,24 @@ from app.domain.privacy import Span
 from app.domain.search import AccessFacts, IndexedChunk
 from app.ingest.chunking import embedding_text, sentence_texts
 from app.privacy.detector import Detector
+from app.privacy.entities import QUASI
 from app.privacy.guarding import direct_values, guarded, mask_values
 from app.privacy.rendering import rebase
 from app.storage.document_rows import AnalyzedChunk
 
 _SEPARATORS = re.compile(r"[/_\-.]")
+_WORD = re.compile(r"\w+")
+_LONGEST_NAME_WORDS = 5
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,5}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What is said of a document outside its text: its address, a hint at its language, keywords of its front matter."""
+
+    source_uri: str
+    language: str | None
+    keywords: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,8 @@ class AnalyzedDocument:
     title_spans: tuple[Span, ...]
     source_uri: str
     source_spans: tuple[Span, ...]
+    keywords: str
+    keyword_spans: tuple[Span, ...]
     text: str
     spans: tuple[Span, ...]
     chunks: tuple[AnalyzedChunk, ...]
@@ -36,28 +50,73 @@ class AnalyzedDocument:
     detector_digest: str
 
 
-def analyze_document(detector: Detector, chunked: ChunkedDocument, source_uri: str, language: str | None) -> AnalyzedDocument:
-    """Run the detector over text, title, headings and address. Blocking: tens of milliseconds a page."""
-    whole = detector.analyze(chunked.text, language)
-    spoken = language or whole.language
+def analyze_document(detector: Detector, chunked: ChunkedDocument, described: Described) -> AnalyzedDocument:
+    """Run the detector over text, title, headings, address and keywords. Blocking: tens of milliseconds a page."""
+    whole = detector.analyze(chunked.text, described.language)
+    spoken = described.language or whole.language
+    known = _Known(chunked.text, whole.spans)
+
+    def spans_of(text: str) -> tuple[Span, ...]:
+        return known.joined_to(text, detector.analyze(text, spoken).spans) if text else ()
+
     headings = {heading for chunk in chunked.chunks for heading in chunk.heading_path}
-    heading_spans = {heading: detector.analyze(heading, spoken).spans for heading in headings}
+    heading_spans = {heading: spans_of(heading) for heading in headings}
+    keywords = "; ".join(described.keywords)
     chunks = tuple(
         AnalyzedChunk(chunk, rebase(whole.spans, chunk.ranges), tuple(heading_spans[one] for one in chunk.heading_path))
         for chunk in chunked.chunks
     )
     return AnalyzedDocument(
         title=chunked.title,
-        title_spans=detector.analyze(chunked.title, spoken).spans,
-        source_uri=source_uri,
+        title_spans=spans_of(chunked.title),
+        source_uri=described.source_uri,
         # Separators of an address become spaces one for one, so that offsets hold in the address itself.
-        source_spans=detector.analyze(_words_of(source_uri), spoken).spans,
+        source_spans=spans_of(_words_of(described.source_uri)),
+        keywords=keywords,
+        keyword_spans=spans_of(keywords),
         text=chunked.text,
         spans=whole.spans,
         chunks=chunks,
         language=spoken,
         detector_digest=whole.detector_digest,
     )
+
+
+class _Known:
+    """Direct identifiers found in a document's text, to be found again where they stand without the words that gave them away.
+
+    A title "Notes on Mara" names nobody to a detector; the text below it tells who Mara is.
+    """
+
+    def __init__(self, text: str, spans: Sequence[Span]) -> None:
+        self._values: dict[str, tuple[str, str]] = {}
+        for span in spans:
+            value = text[span.start : span.end]
+            if span.entity_type not in QUASI:
+                self._values[_key([word[0] for word in _WORD.finditer(value)])] = (value, span.entity_type)
+
+    def joined_to(self, text: str, found: tuple[Span, ...]) -> tuple[Span, ...]:
+        """`found`, and known values elsewhere in `text`; sorted and disjoint."""
+        taken = list(found)
+        for span in self._again(text):
+            if all(span.end <= one.start or span.start >= one.end for one in taken):
+                taken.append(span)
+        return tuple(sorted(taken, key=lambda span: span.start))
+
+    def _again(self, text: str) -> Iterator[Span]:
+        words = list(_WORD.finditer(text))
+        for length in range(min(_LONGEST_NAME_WORDS, len(words)), 0, -1):
+            for first in range(len(words) - length + 1):
+                run = words[first : first + length]
+                value, entity_type = self._values.get(_key([word[0] for word in run]), ("", ""))
+                start, end = run[0].start(), run[-1].end()
+                # One word alone counts in its own spelling only: "Rose" is a person where "rose" is not.
+                if entity_type and (length > 1 or text[start:end] == value):
+                    yield Span(start, end, entity_type, 0.6, "known")
+
+
+def _key(words: Sequence[str]) -> str:
+    return " ".join(words).casefold()
 
 
 def _words_of(address: str) -> str:
@@ -67,10 +126,12 @@ def _words_of(address: str) -> str:
     return words if ending is None else words[: ending.start()] + " " * len(ending[0])
 
 
-def indexed_chunks(analyzed: AnalyzedDocument, keywords: Sequence[str]) -> list[IndexedChunk]:
+def indexed_chunks(analyzed: AnalyzedDocument) -> list[IndexedChunk]:
     """What is searched of each chunk: open words, and guarded words by entity type."""
     open_title, guarded_title = guarded(analyzed.title, analyzed.title_spans)
     open_source, guarded_source = guarded(_words_of(analyzed.source_uri), analyzed.source_spans)
+    open_keywords, guarded_keywords = guarded(analyzed.keywords, analyzed.keyword_spans)
+    about = (*guarded_title, *guarded_source, *guarded_keywords)
     indexed = []
     for one in analyzed.chunks:
         body, hidden = guarded(one.chunk.text, one.spans)
@@ -80,8 +141,8 @@ def indexed_chunks(analyzed: AnalyzedDocument, keywords: Sequence[str]) -> list[
                 chunk_id=one.chunk.chunk_id,
                 heading=" ".join([open_title, *(text for text, _ in headings)]),
                 body=body,
-                extra=" ".join([open_source, *keywords]),
-                guarded=(*hidden, *guarded_title, *guarded_source, *(part for _, parts in headings for part in parts)),
+                extra=f"{open_source} {open_keywords}",
+                guarded=(*hidden, *about, *(part for _, parts in headings for part in parts)),
             )
         )
     return indexed

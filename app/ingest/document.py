@@ -9,12 +9,13 @@ from hashlib import sha256
 from app.audit.events import Happening, by_system
 from app.audit.events import document as about
 from app.audit.log import AuditLog
+from app.domain.access import Acl, AclMode
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import Document, DocumentState, ParsedDocument
 from app.domain.ports import Embedder, PassageIndex
 from app.domain.search import ChunkVectors
 from app.errors import UnsupportedContentError
-from app.ingest.analysis import AnalyzedDocument, access_facts, analyze_document, indexed_chunks, texts_to_embed
+from app.ingest.analysis import AnalyzedDocument, Described, access_facts, analyze_document, indexed_chunks, texts_to_embed
 from app.ingest.chunking import chunk_document
 from app.ingest.jobs import acl_from_json, embed_job
 from app.privacy.detector import Detector
@@ -45,19 +46,26 @@ class IngestDocument:
         parsed = await self.parse(job.content, job.payload["media_type"], job.payload["file_name"])
         if job.payload["title"]:
             parsed = replace(parsed, title=job.payload["title"])
-        chunked = chunk_document(job.document_id, job.version, parsed)
+        # Seconds of work for a long document: on the event loop it would stop every answer.
+        chunked = await asyncio.to_thread(chunk_document, job.document_id, job.version, parsed)
         if not chunked.chunks:
             message = "The document holds no text. Scanned pages need text recognition first."
             raise UnsupportedContentError(message)
         source = job.payload["source_uri"] or ""
         language = job.payload["language"] or parsed.language
-        analyzed = await asyncio.to_thread(analyze_document, self.detector, chunked, source, language)
+        analyzed = await asyncio.to_thread(analyze_document, self.detector, chunked, Described(source, language, parsed.keywords))
         document = await self._store(job, analyzed)
         if document is None:
             return
-        await self.index.put_version(access_facts(document), job.version, indexed_chunks(analyzed, parsed.keywords))
-        if await self._flip(job, document, len(analyzed.chunks)):
-            await self.index.make_live(document.document_id, job.version)
+        chunks = await asyncio.to_thread(indexed_chunks, analyzed)
+        await self.index.put_version(access_facts(document), job.version, chunks)
+        flipped = await self._flip(job, analyzed)
+        if flipped is not None and flipped.live_version == job.version:
+            await self.index.make_live(flipped.document_id, job.version)
+            # Facts again, as they were committed: access may have changed between storing and flipping.
+            await self.index.put_access(access_facts(flipped))
+        elif flipped is None:
+            await self.index.remove(job.document_id)
 
     async def _store(self, job: Job, analyzed: AnalyzedDocument) -> Document | None:
         """Keep the version's text and spans. `None` when the document was withdrawn or a newer version is live already."""
@@ -68,26 +76,32 @@ class IngestDocument:
             await document_rows.put_version(tx, _version_row(job, analyzed), analyzed.chunks)
             return _next_facts(current, job, analyzed)
 
-    async def _flip(self, job: Job, document: Document, n_chunks: int) -> bool:
-        """Make the version the live one, with its record and the job that will embed it, in one transaction."""
+    async def _flip(self, job: Job, analyzed: AnalyzedDocument) -> Document | None:
+        """Make the version the live one, with its record and the job that will embed it, in one transaction.
+
+        The document as it stands afterwards: under a newer version when that was faster; `None` when it was withdrawn meanwhile.
+        """
         async with self.database.write() as tx:
-            current = await _wanted(tx, job)
-            if current is None:
-                return False
-            if current.live_version != job.version:
-                await document_rows.update_document(tx, replace(document, acl_version=current.acl_version + 1))
+            document = await _wanted(tx, job)
+            if document is None:
+                current = await document_rows.get_document(tx, job.tenant, job.document_id)
+                return None if current is None or current.state is DocumentState.WITHDRAWN else current
+            if document.live_version != job.version:
+                # From the facts of this moment: whoever was locked out since the text was stored stays locked out.
+                document = _next_facts(document, job, analyzed)
+                await document_rows.update_document(tx, document)
                 await job_rows.enqueue(tx, embed_job(job.submitted_by, document, job.version))
                 fields: dict[str, JsonValue] = {
                     "version": job.version,
                     "collection": document.collection,
                     "label": document.label,
-                    "chunks": n_chunks,
+                    "chunks": len(analyzed.chunks),
                     "sha256": sha256(job.content or b"").hexdigest(),
                     "submitted_by": job.submitted_by,
                 }
                 happening = Happening(EventType.DOCUMENT_INGESTED, references=(about(document.document_id),), fields=fields)
                 await self.audit.record_in(tx, by_system(job.tenant, happening))
-        return True
+        return document
 
 
 @dataclass(frozen=True)
@@ -136,19 +150,48 @@ async def _wanted(tx: Transaction, job: Job) -> Document | None:
 
 def _next_facts(current: Document, job: Job, analyzed: AnalyzedDocument) -> Document:
     payload = job.payload
+    label, sensitivity, acl = _next_access(current, job)
+    is_same = (label, sensitivity, acl) == (current.label, current.sensitivity, current.acl)
     return replace(
         current,
         title=analyzed.title,
         state=DocumentState.LIVE,
         live_version=job.version,
-        label=payload["label"],
-        sensitivity=payload["sensitivity"],
-        acl=acl_from_json(payload["acl"]),
+        label=label,
+        sensitivity=sensitivity,
+        acl=acl,
+        acl_version=current.acl_version if is_same else current.acl_version + 1,
         language=analyzed.language,
         source_uri=analyzed.source_uri,
         valid_until=datetime.fromisoformat(payload["valid_until"]) if payload["valid_until"] else None,
         updated_at=datetime.now(UTC),
     )
+
+
+def _next_access(current: Document, job: Job) -> tuple[str, int, Acl]:
+    """Label, rank and ACL of the new version: what was asked for with it, else what the document has.
+
+    When access was changed while the job waited, the stricter of the two stands: a revocation must not be undone by a document that
+    was handed in before it, nor a stricter label be lost to a change made without knowing of it.
+    """
+    payload = job.payload
+    label, sensitivity, acl = current.label, current.sensitivity, current.acl
+    is_changed = current.acl_version != payload["acl_version"]
+    if payload["label"] is not None and not (is_changed and payload["sensitivity"] <= sensitivity):
+        label, sensitivity = payload["label"], payload["sensitivity"]
+    if payload["acl"] is not None:
+        asked = acl_from_json(payload["acl"])
+        acl = _stricter(acl, asked) if is_changed else asked
+    return label, sensitivity, acl
+
+
+def _stricter(one: Acl, other: Acl) -> Acl:
+    """Readers whom both admit."""
+    deny = one.deny | other.deny
+    if AclMode.INHERIT in {one.mode, other.mode}:
+        explicit = one if one.mode is AclMode.EXPLICIT else other
+        return replace(explicit, deny=deny)
+    return Acl(AclMode.EXPLICIT, one.allow & other.allow, deny)
 
 
 def _version_row(job: Job, analyzed: AnalyzedDocument) -> VersionRow:

@@ -9,6 +9,7 @@ from uuid_utils import uuid7
 from app.domain.access import Acl, AclMode
 from app.domain.content import Document
 from app.domain.identity import Principal, Subject
+from app.ingest.parsers.normalise import one_line
 from app.storage.job_rows import Job, JobKind, JobState
 
 
@@ -29,6 +30,17 @@ class Submission:
     external_id: str | None = None
 
 
+def cleaned(submission: Submission) -> Submission:
+    """The submission with its names as they are stored: invisible characters would hide a personal name from the detector."""
+    return replace(
+        submission,
+        file_name=one_line(submission.file_name) or "document",
+        title=one_line(submission.title or "") or None,
+        source_uri=one_line(submission.source_uri or "") or None,
+        external_id=one_line(submission.external_id or "") or None,
+    )
+
+
 def acl_to_json(acl: Acl) -> dict[str, Any]:
     """JSON form of an ACL."""
     return {"mode": acl.mode.value, "allow": sorted(acl.allow), "deny": sorted(acl.deny)}
@@ -41,14 +53,19 @@ def acl_from_json(value: dict[str, Any]) -> Acl:
 
 
 def ingest_job(subject: Subject, document: Document, version: int, submission: Submission) -> Job:
-    """The job that turns a submission into a live version. Its payload holds what the version will be labelled with."""
+    """The job that turns a submission into a live version.
+
+    `label` and `acl` are what the submitter asked for, `None` where they asked for nothing; `acl_version` is that of the document then,
+    so that a change of access made while the job waits is noticed.
+    """
     payload = {
         "file_name": submission.file_name,
         "media_type": submission.media_type,
         "title": submission.title,
-        "label": document.label,
+        "label": submission.label,
         "sensitivity": document.sensitivity,
-        "acl": acl_to_json(document.acl),
+        "acl": acl_to_json(submission.acl) if submission.acl else None,
+        "acl_version": document.acl_version,
         "source_uri": submission.source_uri,
         "language": submission.language,
         "valid_until": submission.valid_until.isoformat() if submission.valid_until else None,

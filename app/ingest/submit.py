@@ -15,7 +15,7 @@ from app.domain.audit import EventType, JsonValue
 from app.domain.content import Collection, Document, DocumentId, DocumentState
 from app.domain.identity import Caller, Subject
 from app.errors import AccessDeniedError, InvalidInputError, NotFoundError
-from app.ingest.jobs import Submission, ingest_job
+from app.ingest.jobs import Submission, cleaned, ingest_job
 from app.policy.book import PolicyBook
 from app.policy.snapshot import Snapshot
 from app.storage import document_rows, job_rows
@@ -53,18 +53,23 @@ class SubmitDocument:
         """Queue the ingest of `submission`.
 
         Raises NotFoundError for a collection the subject may not see, AccessDeniedError when they may read but not add,
-        InvalidInputError for an unknown label. A refusal is on record before its error is raised.
+        InvalidInputError for an unknown label, whether or not there is such a collection. A refusal is on record before its error
+        is raised.
         """
+        submission = cleaned(submission)
         async with self.database.write() as tx:
             snapshot = await self.policy.current(tx, caller.subject.tenant)
+            _check_label(snapshot, submission.label)
             plan = await self._plan(tx, snapshot, caller.subject, submission)
             if plan is not None and plan.decision.outcome is Outcome.ALLOW:
                 return await self._accept(tx, caller, submission, plan)
-        fields = {"action": Action.INGEST.value, "collection": submission.collection[:200]}
+        fields: dict[str, JsonValue] = {"action": Action.INGEST.value}
         if plan is None:
+            # A name that no collection has is whatever the caller typed: the log keeps no such text.
             denied = Happening(EventType.ACTION_DENIED, Outcome.DENY, "no_collection", snapshot.digest, (), fields)
             await self.audit.record(by_caller(caller, denied))
             raise NotFoundError
+        fields["collection"] = submission.collection
         await self.audit.record(by_caller(caller, decided(EventType.ACTION_DENIED, plan.decision, (), fields)))
         if plan.may_read:
             message = "You may read this collection but not add this document to it."
@@ -98,25 +103,31 @@ class SubmitDocument:
             await document_rows.update_document(tx, plan.before, version)
         job = ingest_job(caller.subject, document, version, submission)
         await job_rows.enqueue(tx, job)
-        fields: dict[str, JsonValue] = {
+        taken: dict[str, JsonValue] = {
             "collection": document.collection,
             "label": document.label,
             "version": version,
             "bytes": len(submission.content),
             "sha256": sha256(submission.content).hexdigest(),
         }
-        happening = decided(EventType.DOCUMENT_SUBMITTED, plan.decision, (about(document.document_id),), fields)
+        happening = decided(EventType.DOCUMENT_SUBMITTED, plan.decision, (about(document.document_id),), taken)
         await self.audit.record_in(tx, by_caller(caller, happening))
         return Submitted(document.document_id, version, job.job_id)
+
+
+def _check_label(snapshot: Snapshot, label: str | None) -> int:
+    """The rank of a known label, 0 for none. Raises InvalidInputError."""
+    rank = 0 if label is None else snapshot.bundle.rank(label)
+    if rank is None:
+        message = f"The label is unknown. Known labels: {', '.join(sorted(snapshot.bundle.labels))}."
+        raise InvalidInputError(message, pointer="/label")
+    return rank
 
 
 def _planned(collection: Collection, submission: Submission, snapshot: Snapshot, before: Document | None) -> Document:
     now = datetime.now(UTC)
     label = submission.label or (before.label if before else collection.default_label)
-    rank = snapshot.bundle.rank(label)
-    if rank is None:
-        message = f"The label `{label}` is unknown. Known labels: {', '.join(sorted(snapshot.bundle.labels))}."
-        raise InvalidInputError(message, pointer="/label")
+    rank = _check_label(snapshot, label)
     if before is not None:
         return replace(before, label=label, sensitivity=rank, acl=submission.acl or before.acl)
     document_id = DocumentId(f"doc_{uuid7()}")

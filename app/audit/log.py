@@ -161,11 +161,7 @@ class AuditLog:
             except Exception as error:  # noqa: BLE001 - whatever went wrong, nobody may wait for ever or be told it is on record
                 _fail(batch, AuditUnavailableError("The record could not be written, so nothing is released."), error)
             else:
-                entries = iter(written)
-                for waiting in batch:
-                    mine = [next(entries) for _ in waiting.events]
-                    if not waiting.done.done():
-                        waiting.done.set_result(mine)
+                _settle(batch, written)
 
     async def _append(self, tx: Transaction, tenant: TenantId, events: Sequence[AuditEvent]) -> list[LogEntry]:
         log = log_name(tenant)
@@ -187,6 +183,14 @@ class AuditLog:
         while fresh := await audit_rows.leaf_hashes(tx, log, tree.size, tree.size + _PAGE):
             tree.extend(fresh)
         return tree
+
+
+def _settle(batch: Sequence[_Waiting], written: Sequence[LogEntry]) -> None:
+    entries = iter(written)
+    for waiting in batch:
+        mine = [next(entries) for _ in waiting.events]
+        if not waiting.done.done():
+            waiting.done.set_result(mine)
 
 
 def _fail(batch: Sequence[_Waiting], error: AuditUnavailableError, cause: BaseException) -> None:

@@ -84,13 +84,9 @@ def _lists(part: GrantedPart, grant: Grant, word: str, visible: Visibility) -> I
         if is_stop_word(word, language):
             continue
         for surface in part.segment.words_like(stems([word], language)[0], language):
-            lists = [_granted_list(part, part.segment.open, surface), _shown_list(part, grant, surface, visible)]
-            for rows, counts in lists:
-                if len(grant.languages) == 1 or not len(rows):
-                    yield rows, counts
-                else:
-                    own = part.here.language[rows] == code
-                    yield rows[own], counts[own]
+            for rows, counts in (_granted_list(part, part.segment.open, surface), _shown_list(part, grant, surface, visible)):
+                own = part.here.language[rows] == code if len(grant.languages) > 1 else slice(None)
+                yield rows[own], counts[own]
 
 
 def _granted_list(part: GrantedPart, postings: Postings, word: int) -> tuple[Rows, Counts]:

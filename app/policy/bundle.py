@@ -77,18 +77,16 @@ class Bundle:
 
 def read_folder(folder: Path) -> dict[str, str]:
     """The policy files below `folder` by POSIX path. Raises PolicyInvalidError when they cannot be read."""
-    files = {}
     try:
-        for path in sorted(folder.rglob("*")):
-            name = path.relative_to(folder).as_posix()
-            if path.is_file() and path.suffix in {".conf", ".csv", ".yaml"}:
-                if path.stat().st_size > MAX_FILE_BYTES:
-                    message = f"{name}: larger than {MAX_FILE_BYTES} bytes"
-                    raise PolicyInvalidError(message)
-                files[name] = path.read_text(encoding="utf-8")
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix in {".conf", ".csv", ".yaml"}]
+        large = [path.relative_to(folder).as_posix() for path in paths if path.stat().st_size > MAX_FILE_BYTES]
+        files = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in paths if not large}
     except (OSError, UnicodeDecodeError) as error:
         message = f"The policy folder {folder} cannot be read: {error}"
         raise PolicyInvalidError(message) from error
+    if large:
+        message = f"{large[0]}: larger than {MAX_FILE_BYTES} bytes"
+        raise PolicyInvalidError(message)
     return files
 
 

@@ -149,10 +149,9 @@ def _collect(prefix: str) -> set[str]:
         found |= _spellings(word) if len(word) >= MIN_LETTERS else {word.lower()}
     for module in pkgutil.iter_modules(person_providers.__path__):
         provider = importlib.import_module(f"{person_providers.__name__}.{module.name}").Provider
-        for value in _values(provider, prefix):
-            for word in WORD.findall(value):
-                if len(word) >= MIN_LETTERS and word.lower() not in PARTICLES and not IDEOGRAPHS.search(word):
-                    found |= _spellings(word.strip("'\u2019-"))
+        for word in (word for value in _values(provider, prefix) for word in WORD.findall(value)):
+            if len(word) >= MIN_LETTERS and word.lower() not in PARTICLES and not IDEOGRAPHS.search(word):
+                found |= _spellings(word.strip("'\u2019-"))
     return {word for word in found if len(word) >= 2}  # noqa: PLR2004
 
 

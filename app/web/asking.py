@@ -165,8 +165,8 @@ async def _fragments(services: Services, session: Signed, caller: Caller, questi
         async with aclosing(services.answer.run(caller, question)) as events:
             async for event in events:
                 if isinstance(event, Started):
-                    for number, passage in enumerate(event.passages, 1):
-                        yield _sse("passage", fragment("parts/passage.html", passage=passage, number=number))
+                    shown = [fragment("parts/passage.html", passage=one, number=n) for n, one in enumerate(event.passages, 1)]
+                    yield b"".join(_sse("passage", one) for one in shown)
                 elif isinstance(event, Spoken):
                     yield _sse("sentence", fragment("parts/sentence.html", text=event.text, numbers=event.citations))
                 else:

@@ -16,8 +16,12 @@ def hidden_values(evidence: Evidence) -> tuple[str, ...]:
     """Values hidden from the viewer in any passage: a draft must not hold them."""
     values: dict[str, None] = {}
     for one in evidence.found:
-        shown = frozenset(span.entity_type for span in one.stored.spans) - {span.entity_type for span in one.text.hidden}
-        values.update(dict.fromkeys(hidden_originals(one.stored.chunk.text, one.stored.spans, shown)))
+        stored, shown = one.stored, one.shown
+        document = stored.document
+        parts = [(stored.chunk.text, stored.spans), (document.title, stored.title_spans), (document.source_uri, stored.source_spans)]
+        parts += zip(stored.chunk.heading_path, stored.heading_spans, strict=True)
+        for text, spans in parts:
+            values.update(dict.fromkeys(hidden_originals(text, spans, shown)))
     return tuple(values)
 
 

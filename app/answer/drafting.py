@@ -16,6 +16,16 @@ from app.privacy.rendering import leaks
 
 _MARKER = re.compile(r"\[(\d{1,2})\]")
 _SENTENCE_END = re.compile(r"(?<=[.!?])((?:\s*\[\d{1,2}\])*)\s+|\n+")
+_LINK = re.compile(
+    r"(?:[a-z][a-z0-9+.-]*:)?//\S+|\bwww\.\S+|\b(?:javascript|data|mailto|file):\S+|!?\[[^\]]*\]\([^)]*\)|<[a-z/!][^>]*>?|\b[\w-]+(?:\.[\w-]+)+/\S*",
+    re.IGNORECASE,
+)
+"""What a page or a chat client may follow or load: a draft that adds one could carry passages to an address of its own choice."""
+_NEGATIONS = frozenset(
+    ("not", "no", "never", "none", "nobody", "without", "cannot", "nicht", "kein", "keine", "nie", "ohne", "pas", "jamais", "sans")
+)
+"""A draft that turns a passage round shares nearly all its words with it."""
+_CARRIED_CHARS = 400
 _SUPPORTED_SHARE = 0.6
 """Share of a sentence's words that must stand in the passages it cites: small models were seen to invent 10 to 48 % of theirs."""
 _MAX_TOKENS = 700
@@ -71,14 +81,16 @@ class GenerativeWriter:
 
     async def write(self, brief: Brief) -> AsyncIterator[DraftSentence]:
         """Checked sentences as soon as each is complete."""
-        pending = ""
+        pending = said = ""
         async for piece in self._chat.stream(self._messages(brief), max_tokens=_MAX_TOKENS):
             pending += piece
             *complete, pending = _split_sentences(pending)
             for sentence in complete:
-                yield _check(sentence, brief)
+                checked = _check(sentence, brief, said)
+                said = f"{said} {sentence}"[-_CARRIED_CHARS:] if checked.is_supported else said
+                yield checked
         if pending.strip():
-            yield _check(pending.strip(), brief)
+            yield _check(pending.strip(), brief, said)
 
     def _messages(self, brief: Brief) -> Sequence[ChatMessage]:
         numbered = "\n\n".join(f"[{n}] {passage.title}\n{passage.text}" for n, passage in enumerate(brief.passages, 1))
@@ -101,19 +113,29 @@ def _split_sentences(text: str) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _check(sentence: str, brief: Brief) -> DraftSentence:
+def _check(sentence: str, brief: Brief, said: str) -> DraftSentence:
+    """Judge a sentence. `said` is what was released before it: a hidden value may not be spelled over two sentences either."""
     numbers = tuple(dict.fromkeys(int(number) for number in _MARKER.findall(sentence)))
     words = _MARKER.sub(" ", sentence)
     is_known = bool(numbers) and all(1 <= number <= len(brief.passages) for number in numbers)
-    is_supported = is_known and _support(words, [brief.passages[n - 1] for n in numbers]) >= _SUPPORTED_SHARE
-    return DraftSentence(sentence, numbers, is_supported and not leaks(words, brief.hidden_values))
+    cited = [brief.passages[n - 1] for n in numbers] if is_known else []
+    is_supported = is_known and _support(words, cited) >= _SUPPORTED_SHARE and not _adds_link(words, cited)
+    return DraftSentence(sentence, numbers, is_supported and not leaks(f"{_MARKER.sub(' ', said)} {words}", brief.hidden_values))
+
+
+def _adds_link(sentence: str, passages: Sequence[Passage]) -> bool:
+    """Whether the sentence holds an address, a link or a tag that stands in none of the passages."""
+    return any(all(link[0].rstrip(".,;:!?)") not in passage.text for passage in passages) for link in _LINK.finditer(sentence))
 
 
 def _support(sentence: str, passages: Sequence[Passage]) -> float:
     """Share of the sentence's word stems that stand in the passages; numbers must all stand there."""
     language = language_code(passages[0].language)
     held = {stem for passage in passages for stem in stems(split_words(f"{passage.title} {passage.text}"), language)}
-    asked = stems(split_words(sentence), language)
+    words = split_words(sentence)
+    asked = stems(words, language)
+    if any(word in _NEGATIONS and stem not in held for word, stem in zip(words, asked, strict=True)):
+        return 0.0
     if not asked or any(stem[0].isdigit() and stem not in held for stem in asked):
         return 0.0
     return sum(stem in held for stem in asked) / len(asked)

@@ -1,12 +1,14 @@
 """ReadHistory: a person's own conversations. Every source is authorised again on each read; what no longer holds is sealed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from app.answer.ranking import RankedChunk
 from app.answer.retrieval import SEARCH_ACTIONS, Found, render_all
+from app.answer.search import receipt_of
+from app.answer.storing import shown_digest
 from app.audit.events import Happening, by_caller
 from app.audit.log import AuditLog
 from app.domain.audit import EventType, Reference
@@ -31,6 +33,8 @@ class ReopenedAnswer:
     row: AnswerRow
     sealed_because: str | None
     passages: Mapping[ChunkId, Found]
+    receipt_id: str = ""
+    """Of the record of this reading, not of the answer's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +107,17 @@ class ReadHistory:
         found = dict(zip(open_ids, rendered, strict=True))
         reopened = [ReopenedAnswer(row, _seal(row.body, found), found) for row in rows]
         happenings = [_reread(one, snapshot.digest) for one in reopened]
-        await self.audit.record(*(by_caller(caller, one) for one in happenings))
-        return reopened
+        entries = await self.audit.record(*(by_caller(caller, one) for one in happenings))
+        return [replace(one, receipt_id=receipt_of(entry).receipt_id) for one, entry in zip(reopened, entries, strict=True)]
 
 
 def _seal(body: Mapping[str, Any], found: Mapping[ChunkId, Found]) -> str | None:
-    """Why an answer stays shut, or `None`: every passage it was built from must be open and every quote must still stand in it."""
+    """Why an answer stays shut, or `None`: every passage it was built from must be open, and look to the reader as it did then."""
     if any(ChunkId(one["passage_id"]) not in found for one in body["passages"]):
         return SEALED_SOURCE
-    for citation in body["citations"]:
-        text = found[ChunkId(citation["passage_id"])].text.text
-        if text[citation["start"] : citation["end"]] != citation["quote"]:
+    for one in body["passages"]:
+        now = found[ChunkId(one["passage_id"])]
+        if shown_digest(now.title, now.source_uri, now.headings, now.text.text) != one["shown_sha256"]:
             return SEALED_RENDERING
     return None
 

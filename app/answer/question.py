@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from uuid_utils import uuid7
 
+from app.answer.breaking_off import record_aborted
 from app.answer.composing import hidden_values, unwritten, written
 from app.answer.drafting import Brief, DraftSentence, Writer
 from app.answer.evidence import citations_of, documents_on_record, hits_on_record, passages_of, weigh
@@ -92,19 +93,21 @@ class AnswerQuestion:
         receipt = await self._record_intent(caller, question, evidence, (state, passages, writing))
         answer = unwritten(writing, question.text, evidence, (state, passages, receipt))
         if state is AnswerState.ANSWERED:
-            yield Started(answer.answer_id, receipt, passages)
             brief = Brief(question.text, passages, citations, hidden_values(evidence))
             spoken: list[DraftSentence] = []
             try:
+                yield Started(answer.answer_id, receipt, passages)
                 async for sentence in self.writer.write(brief):
                     spoken.append(sentence)
                     if sentence.is_supported:
                         yield Spoken(sentence.text, sentence.citations)
+                answer = await self._release(caller, owner, written(answer, spoken, citations), writing)
             except BaseException:
-                await self.audit.record(by_caller(caller, aborted(evidence.decision, writing, passages)))
+                await record_aborted(self.database, self.audit, by_caller(caller, aborted(evidence.decision, writing, passages)))
                 raise
-            answer = written(answer, spoken, citations)
-        yield await self._release(caller, owner, answer, writing)
+        else:
+            answer = await self._release(caller, owner, answer, writing)
+        yield answer
 
     async def _deny(self, caller: Caller, question: Question, evidence: Evidence) -> None:
         RETRIEVALS.labels("denied").inc()

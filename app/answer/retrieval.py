@@ -32,7 +32,7 @@ _log = logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A chunk that filter and referee grant, rendered for the viewer. `stored` is raw and must not leave."""
+    """A chunk that filter and referee grant, rendered for a viewer who sees the entity types `shown`. `stored` is raw and stays here."""
 
     stored: StoredPassage
     text: Rendering
@@ -40,6 +40,7 @@ class Found:
     headings: tuple[str, ...]
     source_uri: str
     ranked: RankedChunk
+    shown: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ def _render_hit(ranked: RankedChunk, passage: StoredPassage, shown: frozenset[st
         headings,
         render(document.source_uri, passage.source_spans, shown).text,
         ranked,
+        shown,
     )
 
 

@@ -1,10 +1,13 @@
 """The stored form of an answer, and the conversation it belongs to."""
 
 import dataclasses
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from uuid_utils import uuid7
 
+from app.audit.digests import content_digest
 from app.domain.content import Answer
 from app.errors import NotFoundError
 from app.storage import conversation_rows
@@ -17,8 +20,21 @@ def answer_to_json(answer: Answer, salt: str) -> dict[str, Any]:
     body = dataclasses.asdict(answer)
     body["created_at"] = answer.created_at.isoformat()
     body["salt"] = salt
-    body["passages"] = [{"passage_id": one.passage_id, "rank": one.rank, "confidence": one.confidence} for one in answer.passages]
+    body["passages"] = [
+        {
+            "passage_id": one.passage_id,
+            "rank": one.rank,
+            "confidence": one.confidence,
+            "shown_sha256": shown_digest(one.title, one.source_uri, one.heading_path, one.text),
+        }
+        for one in answer.passages
+    ]
     return body
+
+
+def shown_digest(title: str, source_uri: str, headings: Sequence[str], text: str) -> str:
+    """Digest of a passage as a viewer was shown it: an answer written from more than they may see now stays shut."""
+    return content_digest(json.dumps([title, source_uri, list(headings), text]))
 
 
 async def open_conversation(database: Database, owner: Owner, conversation_id: str | None) -> tuple[str, str]:

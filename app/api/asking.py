@@ -15,17 +15,19 @@ from app.answer.question import AnswerEvent, Question, Spoken, Started
 from app.answer.search import SearchRequest
 from app.answer.views import answer_view, passage_view, receipt_view, reopened_view, search_view
 from app.api.dependencies import Calling, Wired, for_purpose
-from app.api.idempotency import KeyHeader, once
+from app.api.idempotency import KeyHeader, Once, once
 from app.api.problems import problem_of
 from app.api.schemas import AnswerBody, AnswerView, Body, SearchBody, SearchView, limits_of
 from app.domain.content import Answer
 from app.domain.identity import Caller
 from app.errors import InvalidInputError, PortcullisError
+from app.observability import logger
 from app.wiring import Services
 
 router = APIRouter(prefix="/v1", tags=["ask"])
 _NO_STORE = {"Cache-Control": "no-store"}
 RECEIPT_HEADER = "X-Receipt-Id"
+_log = logger(__name__)
 Note = Annotated[str, StringConstraints(max_length=2_000)]
 
 
@@ -80,15 +82,18 @@ async def answers(body: AnswerBody, request: Request, caller: Calling, services:
         message = f"This gateway answers with `{services.answer.writer.model.name}`."
         raise InvalidInputError(message, pointer="/model")
     question = Question(body.question, limits_of(body), body.top_k, body.conversation_id)
+    first = await once(request, services, caller, idempotency_key)
     if body.stream:
-        return StreamingResponse(_events(services, asking, question), media_type="text/event-stream", headers=_NO_STORE)
+        earlier = await first.claim()
+        events = _events(services, asking, question, first) if earlier is None else _again(services, asking, earlier)
+        return StreamingResponse(events, media_type="text/event-stream", headers=_NO_STORE)
     made: list[Answer] = []
 
     async def work() -> str:
         made.append(await _whole(services, asking, question))
         return made[0].answer_id
 
-    answer_id = await (await once(request, services, caller, idempotency_key)).run(200, work)
+    answer_id = await first.run(200, work)
     # A repeat is authorised anew: the first response is not kept, only which answer it was.
     view = answer_view(made[0]) if made else reopened_view(await services.history.answer(asking, answer_id))
     headers = {**_NO_STORE, RECEIPT_HEADER: view["receipt"]["receipt_id"]}
@@ -107,15 +112,33 @@ async def _whole(services: Services, caller: Caller, question: Question) -> Answ
     return answer
 
 
-async def _events(services: Services, caller: Caller, question: Question) -> AsyncIterator[bytes]:
+async def _events(services: Services, caller: Caller, question: Question, first: Once) -> AsyncIterator[bytes]:
     try:
         async with aclosing(services.answer.run(caller, question)) as events:
             async for event in events:
+                if isinstance(event, Answer):
+                    await first.keep(200, event.answer_id)
                 for name, value in _event_values(event):
                     yield sse(name, value)
     except PortcullisError as error:
-        _, problem = problem_of(error)
-        yield sse("failed", {"problem": {**problem, "instance": caller.request_id}})
+        await first.free()
+        yield _failed(error, caller)
+    except Exception as error:  # noqa: BLE001 - a door: the stream is under way, only it can tell that it failed
+        _log.error("stream_failed", kind=type(error).__name__)
+        yield _failed(PortcullisError("Something went wrong inside. Nothing more is released."), caller)
+
+
+async def _again(services: Services, caller: Caller, answer_id: str) -> AsyncIterator[bytes]:
+    """The answer that the first request with this key made, authorised anew."""
+    try:
+        yield sse("finished", reopened_view(await services.history.answer(caller, answer_id)))
+    except PortcullisError as error:
+        yield _failed(error, caller)
+
+
+def _failed(error: PortcullisError, caller: Caller) -> bytes:
+    _, problem = problem_of(error)
+    return sse("failed", {"problem": {**problem, "instance": caller.request_id}})
 
 
 def _event_values(event: AnswerEvent) -> list[tuple[str, Any]]:
@@ -135,7 +158,8 @@ def sse(name: str, value: Any) -> bytes:  # noqa: ANN401 - JSON
 @router.get("/answers/{answer_id}")
 async def reread(answer_id: str, caller: Calling, services: Wired) -> Response:
     """One of your answers, authorised again; sealed when a source is no longer open to you."""
-    return _json(reopened_view(await services.history.answer(caller, answer_id)))
+    reopened = await services.history.answer(caller, answer_id)
+    return _json(reopened_view(reopened), reopened.receipt_id)
 
 
 @router.post("/answers/{answer_id}/feedback", status_code=201)
@@ -177,7 +201,7 @@ async def conversations(
 async def conversation(conversation_id: str, caller: Calling, services: Wired) -> Response:
     """A conversation of yours; each part authorised again."""
     parts: list[ReopenedAnswer] = await services.history.conversation(caller, conversation_id)
-    return _json({"conversation_id": conversation_id, "answers": [reopened_view(one) for one in parts]})
+    return _json({"conversation_id": conversation_id, "answers": [reopened_view(one) for one in parts]}, parts[-1].receipt_id)
 
 
 @router.delete("/conversations/{conversation_id}", status_code=204)
@@ -206,11 +230,11 @@ def parse_time(value: str | None) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError as error:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         message = "This is not a time in RFC 3339 form."
         raise InvalidInputError(message, pointer="/cursor") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _json(value: Any) -> Response:  # noqa: ANN401 - JSON
-    return Response(orjson.dumps(value), headers=_NO_STORE, media_type="application/json")
+def _json(value: Any, receipt_id: str) -> Response:  # noqa: ANN401 - JSON
+    return Response(orjson.dumps(value), headers={**_NO_STORE, RECEIPT_HEADER: receipt_id}, media_type="application/json")

@@ -1,6 +1,7 @@
 """What every request carries: its id, its limits, its measure. Plain ASGI, so that streams are not buffered."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -13,6 +14,8 @@ from app.observability import REQUEST_SECONDS, REQUESTS, logger
 
 _log = logger(__name__)
 TOO_LARGE = "portcullis_too_large"
+_MAX_LENGTH_DIGITS = 18
+"""Python refuses to read a number of thousands of digits, with an error that would become a 500."""
 _DOCUMENT_SUFFIXES = ("/documents", "/documents:batch")
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -64,8 +67,10 @@ class RequestContext:
             else:
                 try:
                     await self._app(scope, guard.receive, send_with_headers)
-                except _TooLargeError:
+                except BodyTooLargeError:
                     await _refuse(send_with_headers, request_id)
+                except Exception as error:  # noqa: BLE001 - a door: further out the error's own words would be printed
+                    await _fail(scope, receive, send_with_headers, error)
             self._measure(scope, status, time.perf_counter() - started)
 
     def _measure(self, scope: Scope, status: int, seconds: float) -> None:
@@ -75,7 +80,7 @@ class RequestContext:
         _log.info("request_answered", route=route, method=scope["method"], status=status, ms=round(seconds * 1000, 1))
 
 
-class _TooLargeError(Exception):
+class BodyTooLargeError(Exception):
     """The body grew past its limit."""
 
 
@@ -91,17 +96,24 @@ class _BodyGuard:
     def is_declared_too_large(self, scope: Scope) -> bool:
         """Whether the length header alone is over the limit or no number."""
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        return not declared.isdigit() or int(declared) > self._limit
+        return not declared.isdigit() or len(declared) > _MAX_LENGTH_DIGITS or int(declared) > self._limit
 
     async def receive(self) -> Message:
-        """The next message. Raises _TooLargeError past the limit."""
+        """The next message. Raises BodyTooLargeError past the limit."""
         message = await self._receive()
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
             if self._left < 0:
                 self._scope[TOO_LARGE] = True  # frameworks turn the exception into their own; the answer must still be 413
-                raise _TooLargeError
+                raise BodyTooLargeError
         return message
+
+
+async def _fail(scope: Scope, receive: Receive, send: Send, error: Exception) -> None:
+    """Answer an unforeseen error as the application says; when an answer is under way already, it just ends."""
+    response = await scope["app"].exception_handlers[Exception](Request(scope), error)
+    with suppress(RuntimeError):
+        await response(scope, receive, send)
 
 
 async def _refuse(send: Send, request_id: str) -> None:

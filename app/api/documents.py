@@ -1,7 +1,6 @@
 """Routes of documents, collections and jobs."""
 
 from dataclasses import replace
-from datetime import datetime
 from typing import Annotated, Any
 
 import orjson
@@ -9,9 +8,11 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 
+from app.api.asking import RECEIPT_HEADER
 from app.api.dependencies import Calling, Wired
 from app.api.idempotency import KeyHeader, once
-from app.api.schemas import Body, Name
+from app.api.problems import pointer_of
+from app.api.schemas import Body, Moment, Name
 from app.domain.access import Acl, AclMode
 from app.domain.content import Collection, Document, DocumentId
 from app.domain.identity import Principal
@@ -52,7 +53,7 @@ class DocumentBody(Body):
     acl: AclBody | None = None
     source_uri: Annotated[str, StringConstraints(max_length=2_048)] | None = None
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")] | None = None
-    valid_until: datetime | None = None
+    valid_until: Moment | None = None
     external_id: Annotated[str, StringConstraints(min_length=1, max_length=1_000)] | None = None
 
 
@@ -142,12 +143,13 @@ async def documents(
     cursor: Annotated[str | None, Query(max_length=80)] = None,
 ) -> Response:
     """Documents you may read, in order of arrival."""
-    lines = await services.documents.listed(caller, collection, DocumentId(cursor) if cursor else None, limit)
+    listing = await services.documents.listed(caller, collection, DocumentId(cursor) if cursor else None, limit)
+    lines = listing.lines
     wanted = q.casefold().split()
     items = [
         document_view(one.document, one.title, one.source_uri) for one in lines if all(word in one.title.casefold() for word in wanted)
     ]
-    return _json({"items": items, "next_cursor": lines[-1].document.document_id if len(lines) == limit else None})
+    return _json({"items": items, "next_cursor": lines[-1].document.document_id if len(lines) == limit else None}, listing.receipt_id)
 
 
 @router.get("/documents/{document_id}")
@@ -159,7 +161,7 @@ async def document(document_id: str, caller: Calling, services: Wired) -> Respon
     view["hidden"] = [{"start": one.start, "end": one.end, "entity_type": one.entity_type} for one in opened.text.hidden]
     view["versions"] = [{"version": version, "created_at": moment, "content_sha256": digest} for version, moment, digest in opened.versions]
     view["decision_id"] = opened.decision_id
-    return _json(view)
+    return _json(view, opened.receipt_id)
 
 
 @router.put("/documents/{document_id}/acl")
@@ -288,7 +290,7 @@ def _validated(value: Any) -> DocumentBody:  # noqa: ANN401 - JSON
     except ValidationError as error:
         first = error.errors()[0]
         message = f"{first['msg']}."
-        raise InvalidInputError(message, pointer="".join(f"/{part}" for part in first["loc"])) from error
+        raise InvalidInputError(message, pointer=pointer_of(first["loc"])) from error
 
 
 def _parsed(raw: bytes, pointer: str) -> dict[str, Any]:
@@ -343,5 +345,6 @@ def job_view(value: Job) -> dict[str, Any]:
     }
 
 
-def _json(value: Any) -> Response:  # noqa: ANN401 - JSON
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), headers=_NO_STORE, media_type="application/json")
+def _json(value: Any, receipt_id: str) -> Response:  # noqa: ANN401 - JSON
+    headers = {**_NO_STORE, RECEIPT_HEADER: receipt_id}
+    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), headers=headers, media_type="application/json")

@@ -1,7 +1,6 @@
 """Routes of policy, privacy, the audit log and receipts."""
 
 import base64
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -9,9 +8,8 @@ from fastapi.responses import PlainTextResponse
 from pydantic import Field, StringConstraints
 
 from app.answer.views import zulu
-from app.api.asking import parse_time
 from app.api.dependencies import Calling, Wired, for_purpose
-from app.api.schemas import Body, Name
+from app.api.schemas import Body, Moment, Name
 from app.domain.access import Action
 from app.domain.audit import EventId, Reference
 from app.domain.content import DocumentId
@@ -56,8 +54,8 @@ class TrailFilters(Body):
     conversation: Annotated[str, StringConstraints(max_length=80)] = ""
     type: Annotated[str, StringConstraints(max_length=60)] = ""
     outcome: Annotated[str, StringConstraints(max_length=20)] = ""
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     case_id: Annotated[str, StringConstraints(max_length=200)] = ""
     reason: Annotated[str, StringConstraints(max_length=2_000)] = ""
     cursor: Annotated[str, StringConstraints(pattern=r"^\d{1,18}$")] | None = None
@@ -112,8 +110,8 @@ async def events(filters: Annotated[TrailFilters, Query()], caller: Calling, ser
         type=filters.type,
         outcome=filters.outcome,
         references=tuple(Reference(kind, ref) for kind, ref in references),
-        since=_aware(filters.since),
-        until=_aware(filters.until),
+        since=filters.since,
+        until=filters.until,
         before=int(filters.cursor) if filters.cursor else None,
         limit=filters.limit,
     )
@@ -164,10 +162,6 @@ async def receipt(receipt_id: str, caller: Calling, services: Wired, response: R
 def row_view(row: TrailRow) -> dict[str, Any]:
     """An entry for JSON: the envelope and where it stands."""
     return {**row.event, "index": row.index, "recorded_at": zulu(row.recorded_at), "leaf_hash": _base64(row.leaf_hash)}
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    return None if moment is None else parse_time(moment.isoformat())
 
 
 def _base64(value: bytes) -> str:

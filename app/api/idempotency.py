@@ -1,6 +1,7 @@
 """Idempotency-Key: the first response to a creating request is kept and given again; another body under the same key is a conflict."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import Header, Request
 
 from app.domain.identity import Caller
-from app.errors import ConflictError
+from app.errors import ConflictError, PortcullisError
 from app.storage import people_rows
 from app.storage.people_rows import IdempotencyKey
 from app.wiring import Services
@@ -27,29 +28,45 @@ class Once:
 
     async def run(self, status: int, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - JSON of the route
         """The JSON of `work`, or of its first run under this key. Raises ConflictError for another body or a run under way."""
-        key = self.key
-        if key is None:
-            return await work()
-        async with self.services.database.write() as tx:
-            earlier = await people_rows.claim_key(tx, key, self.body_digest, datetime.now(UTC))
+        earlier = await self.claim()
         if earlier is not None:
-            return _repeat(earlier, self.body_digest)
+            return earlier
         try:
             response = await work()
         except BaseException:
-            async with self.services.database.write() as tx:
-                await people_rows.free_key(tx, key)
+            await self.free()
             raise
-        async with self.services.database.write() as tx:
-            await people_rows.answer_key(tx, key, status, response)
+        await self.keep(status, response)
         return response
+
+    async def claim(self) -> Any | None:  # noqa: ANN401 - JSON of the route
+        """Take the key: `None` when it is new, the first response when there is one. Raises ConflictError as `run` does."""
+        if self.key is None:
+            return None
+        async with self.services.database.write() as tx:
+            earlier = await people_rows.claim_key(tx, self.key, self.body_digest, datetime.now(UTC))
+        return None if earlier is None else _repeat(earlier, self.body_digest)
+
+    async def keep(self, status: int, response: Any) -> None:  # noqa: ANN401 - JSON of the route
+        """Keep the first response for repeats."""
+        if self.key is not None:
+            async with self.services.database.write() as tx:
+                await people_rows.answer_key(tx, self.key, status, response)
+
+    async def free(self) -> None:
+        """Give the key back after a failure. One that cannot be given back now falls back by itself later."""
+        if self.key is not None:
+            with suppress(PortcullisError):
+                async with self.services.database.write() as tx:
+                    await people_rows.free_key(tx, self.key)
 
 
 async def once(request: Request, services: Services, caller: Caller, key: str | None) -> Once:
-    """The creating request `request` makes. Its body is digested together with its address."""
+    """The creating request `request` makes. Its body is digested together with its address and purpose."""
     if key is None:
         return Once(services, None, "")
-    digest = sha256(request.url.path.encode() + b"\x00" + await request.body()).hexdigest()
+    purpose = request.headers.get("x-purpose", "")
+    digest = sha256(f"{request.url.path}\0{purpose}\0".encode() + await request.body()).hexdigest()
     subject = caller.subject
     route = f"{request.method} {request.scope['route'].path}"[:200]
     return Once(services, IdempotencyKey(subject.tenant, subject.subject_id, route, key), digest)

@@ -1,7 +1,9 @@
 """Errors as RFC 9457 problems: one table from error family to HTTP status. Details never carry what a caller may not see."""
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import orjson
@@ -11,7 +13,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from app.api.context import TOO_LARGE as BODY_TOO_LARGE
-from app.api.context import request_id_of
+from app.api.context import BodyTooLargeError, request_id_of
 from app.errors import (
     AccessDeniedError,
     AuditUnavailableError,
@@ -89,6 +91,8 @@ TYPES: dict[type[PortcullisError], ProblemType] = {
 TOO_LARGE = ProblemType("too-large", 413, "Too large", "The request is larger than this gateway takes.", "Send less.")
 NOT_ALLOWED = ProblemType("method-not-allowed", 405, "Not offered", "This address does not take that method.", "See /docs.")
 EVERY_TYPE = (*TYPES.values(), TOO_LARGE, NOT_ALLOWED)
+_MAX_ERRORS = 20
+_MAX_NAME_CHARS = 200
 CONTENT_TYPE = "application/problem+json"
 
 
@@ -131,11 +135,17 @@ def problem_response(request: Request, error: PortcullisError) -> Response:
     return Response(orjson.dumps(body), kind.status, headers, CONTENT_TYPE)
 
 
+def pointer_of(parts: Iterable[str | int]) -> str:
+    """A JSON pointer (RFC 6901) to a place of the input. Names in it are the caller's own: shortened, and characters of them only."""
+    names = (str(part)[:_MAX_NAME_CHARS].encode("utf-8", "replace").decode() for part in parts)
+    return "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in names)
+
+
 def _invalid(request: Request, error: RequestValidationError) -> Response:
     """Input that pydantic refused: places and reasons, never the values."""
     kind = TYPES[InvalidInputError]
     errors = [
-        {"pointer": "".join(f"/{part}" for part in one["loc"] if part != "body") or "", "detail": one["msg"]} for one in error.errors()[:20]
+        {"pointer": pointer_of(part for part in one["loc"] if part != "body"), "detail": one["msg"]} for one in error.errors()[:_MAX_ERRORS]
     ]
     body = {
         "type": f"/problems/{kind.name}",
@@ -187,10 +197,22 @@ def install(app: FastAPI, wants_page: Callable[[Request], bool], page: Callable[
         return _http(request, error)
 
     async def unknown(request: Request, error: Exception) -> Response:
-        _log.error("request_failed", kind=type(error).__name__, exc_info=error)
+        # Where, never what: the words of an unforeseen error may be those of a question or a passage.
+        _log.error("request_failed", kind=type(error).__name__, place=_place(error))
         return answered(request, PortcullisError("Something went wrong inside. Nothing was released."))
 
+    async def too_large(request: Request, error: Exception) -> Response:
+        del error
+        return answered(request, LimitExceededError("The request is larger than this gateway takes.", is_size=True))
+
+    app.add_exception_handler(BodyTooLargeError, too_large)
     app.add_exception_handler(PortcullisError, known)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unknown)
+
+
+def _place(error: BaseException) -> str:
+    """File and line where an error came up."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"

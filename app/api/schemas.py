@@ -1,9 +1,10 @@
 """Request and response bodies of asking. Names are those that callers rely on; fields may be added, meanings never change."""
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.domain.search import SearchLimits
 
@@ -13,10 +14,41 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 QuestionText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUESTION_CHARS)]
 
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def _utc(moment: datetime) -> datetime:
+    """The moment in UTC; one without a zone is taken as UTC."""
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        message = "is beyond the calendar"
+        raise ValueError(message) from None
+
+
+Moment = Annotated[datetime, AfterValidator(_utc)]
+
+
 class Body(BaseModel):
     """A request body: unknown fields are refused, so that a misspelled filter is never ignored."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_characters(cls, value: object) -> object:
+        """Refuse lone surrogates anywhere: no store, model or log takes them, and each would fail in its own way."""
+        waiting = [value]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, str) and _SURROGATES.search(part):
+                message = "holds a lone surrogate, which is no character"
+                raise ValueError(message)
+            if isinstance(part, dict):
+                waiting += [*part.keys(), *part.values()]
+            elif isinstance(part, list):
+                waiting += part
+        return value
 
 
 class Filters(Body):
@@ -24,7 +56,7 @@ class Filters(Body):
 
     labels: list[Name] = Field(default_factory=list, max_length=50)
     languages: list[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]] = Field(default_factory=list, max_length=20)
-    updated_after: datetime | None = None
+    updated_after: Moment | None = None
 
 
 class SearchBody(Body):

@@ -66,9 +66,11 @@ class ChangeDocuments:
             document = await document_rows.get_document(tx, caller.subject.tenant, document_id)
             if document is not None and document.state is DocumentState.WITHDRAWN:
                 document = None
-            changed = change.apply(document, snapshot) if document is not None else None
             decision = first_denial(snapshot, caller, document, (change.action,))
-            if changed is not None and decision is not None and decision.outcome is Outcome.ALLOW:
+            # Decided before the wish is looked at: a complaint about its values would tell that the document exists.
+            is_granted = decision is not None and decision.outcome is Outcome.ALLOW
+            changed = change.apply(document, snapshot) if document is not None and is_granted else None
+            if changed is not None:
                 after = first_denial(snapshot, caller, changed, (change.action,)) if change.event is EventType.LABEL_CHANGED else decision
                 decision = after or decision
             if document is not None and changed is not None and decision is not None and decision.outcome is Outcome.ALLOW:
@@ -90,7 +92,7 @@ class ChangeDocuments:
         self, caller: Caller, snapshot: Snapshot, document: Document | None, decision: Decision | None, change: "_Change"
     ) -> None:
         """Record; raise AccessDeniedError when the caller may read the document, so that its existence is no secret to them."""
-        document_id = document.document_id if document else DocumentId("")
+        document_id = document.document_id if document else None
         await self.audit.record(denied_event(caller, snapshot, decision, document_id, {"action": change.action.value}))
         if document is not None and all(snapshot.permits_all(caller.subject, READ_ACTIONS, [document.resource()])):
             message = f"You may read this document, but you do not have the right `{change.action.value}` on it."

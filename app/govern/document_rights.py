@@ -23,9 +23,12 @@ def first_denial(snapshot: Snapshot, caller: Caller, document: Document | None, 
 
 
 def denied_event(
-    caller: Caller, snapshot: Snapshot, decision: Decision | None, document_id: DocumentId, fields: dict[str, JsonValue]
+    caller: Caller, snapshot: Snapshot, decision: Decision | None, document_id: DocumentId | None, fields: dict[str, JsonValue]
 ) -> AuditEvent:
-    """The record of a refusal. An absent document has no decision of its own and is recorded as absent."""
+    """The record of a refusal. An absent document has no decision of its own and is recorded as absent.
+
+    Its id is whatever the caller typed, a name perhaps: the log keeps ids of documents only, so `document_id` is then `None`.
+    """
     if decision is None:
         decision = replace(snapshot.search_decision(snapshot.read_filter(caller.subject, ())), reason_code="absent")
     refs = (about(document_id),) if document_id else ()

@@ -13,6 +13,7 @@ from app.domain.identity import Caller
 from app.domain.privacy import Rendering
 from app.errors import NotFoundError
 from app.govern.document_rights import READ_ACTIONS, denied_event, first_denial
+from app.govern.receipts import RECEIPT_PREFIX
 from app.policy.book import PolicyBook
 from app.policy.snapshot import Snapshot
 from app.privacy.book import RedactionBook
@@ -32,6 +33,7 @@ class OpenedDocument:
     text: Rendering
     versions: tuple[tuple[int, datetime, str], ...]
     decision_id: str
+    receipt_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,14 @@ class DocumentLine:
     document: Document
     title: str
     source_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of documents, with the receipt of its record."""
+
+    lines: tuple[DocumentLine, ...]
+    receipt_id: str
 
 
 @dataclass(frozen=True)
@@ -63,18 +73,21 @@ class ReadDocuments:
         decision = first_denial(snapshot, caller, document if version is not None else None, READ_ACTIONS)
         fields: dict[str, JsonValue] = {"action": Action.READ.value, "version": version.version if version else None}
         if document is None or version is None or collection is None or decision is None or decision.outcome is Outcome.DENY:
-            await self.audit.record(denied_event(caller, snapshot, decision, document_id, fields))
+            await self.audit.record(denied_event(caller, snapshot, decision, document.document_id if document else None, fields))
             raise NotFoundError
         shown = self._shown(snapshot, caller, document, collection.redaction_profile)
         text = render(version.text, version.spans, shown)
         fields |= {"hidden": len(text.hidden), "content_sha256": version.content_sha256}
-        await self.audit.record(by_caller(caller, decided(EventType.DOCUMENT_OPENED, decision, (about(document_id),), fields)))
+        [entry] = await self.audit.record(by_caller(caller, decided(EventType.DOCUMENT_OPENED, decision, (about(document_id),), fields)))
         title = render(document.title, version.title_spans, shown).text
         source = render(document.source_uri, version.source_spans, shown).text
-        return OpenedDocument(document, title, source, text, tuple(versions), decision.decision_id)
+        return OpenedDocument(document, title, source, text, tuple(versions), decision.decision_id, f"{RECEIPT_PREFIX}{entry.event_id}")
 
-    async def listed(self, caller: Caller, collection: str, after: DocumentId | None, limit: int) -> list[DocumentLine]:
-        """Live documents the caller may read, by id; a page may be read from a longer stretch of the register."""
+    async def listed(self, caller: Caller, collection: str, after: DocumentId | None, limit: int) -> Listing:
+        """Live documents the caller may read, by id; a page may be read from a longer stretch of the register.
+
+        On record before it leaves: titles and addresses are content.
+        """
         subject = caller.subject
         lines: list[DocumentLine] = []
         async with self.database.read() as tx:
@@ -92,7 +105,11 @@ class ReadDocuments:
                         shown = self._shown(snapshot, caller, document, profiles.get(document.collection, ""))
                         title = render(document.title, version.title_spans, shown).text
                         lines.append(DocumentLine(document, title, render(document.source_uri, version.source_spans, shown).text))
-        return lines
+        decision = snapshot.search_decision(snapshot.read_filter(subject, READ_ACTIONS))
+        fields: dict[str, JsonValue] = {"is_listing": True, "documents": len(lines)}
+        refs = [about(one.document.document_id) for one in lines]
+        [entry] = await self.audit.record(by_caller(caller, decided(EventType.RETRIEVAL_EXECUTED, decision, refs, fields)))
+        return Listing(tuple(lines), f"{RECEIPT_PREFIX}{entry.event_id}")
 
     def _shown(self, snapshot: Snapshot, caller: Caller, document: Document, profile: str) -> frozenset[str]:
         pair = (document.collection, document.label)

@@ -49,8 +49,15 @@ class ExplainAccess:
         right = snapshot.decide(caller.subject, Action.DEBUG_EXPLAIN, gateway_resource(caller.subject.tenant))
         may_debug = right.outcome is Outcome.ALLOW
         is_about_self = subject is caller.subject
-        fields: dict[str, JsonValue] = {"action": request.action.value, "about": request.subject_id, "is_full": may_debug}
-        refs = (about(request.document_id),)
+        # Ids that nothing has are whatever the caller typed: the log keeps none of them.
+        is_known = subject is not None and not is_about_self
+        fields: dict[str, JsonValue] = {
+            "action": request.action.value,
+            "about": request.subject_id if is_known else None,
+            "is_about_self": is_about_self,
+            "is_full": may_debug,
+        }
+        refs = (about(document.document_id),) if document is not None else ()
         await self.audit.record(by_caller(caller, decided(EventType.ACCESS_EXPLAINED, right, refs, fields)))
         if document is None or subject is None or document.state is DocumentState.WITHDRAWN or not (may_debug or is_about_self):
             raise NotFoundError

@@ -14,7 +14,7 @@ from app.domain.access import Action
 from app.domain.audit import EventId
 from app.domain.content import Receipt
 from app.domain.identity import Caller, TenantId
-from app.errors import NotFoundError
+from app.errors import AccessDeniedError, NotFoundError
 from app.govern.rights import require_right
 from app.policy.book import PolicyBook
 from app.storage import conversation_rows
@@ -54,9 +54,16 @@ class ReadReceipts:
             content = envelope.parse(entry.leaf)
             opening = await self._opening(tx, caller, content)
         if content["actor"] != caller.subject.subject_id:
-            await require_right(self.database, self.policy, self.audit, caller, Action.AUDIT_READ)
+            await self._require_officer(caller)
         proof = await self.audit.prove(tenant, entry)
         return build_receipt(receipt_id, entry, proof, self.audit.verifier_key(tenant), opening)
+
+    async def _require_officer(self, caller: Caller) -> None:
+        try:
+            await require_right(self.database, self.policy, self.audit, caller, Action.AUDIT_READ)
+        except AccessDeniedError:
+            # Somebody else's receipt reads as one that does not exist; the refusal is on record.
+            raise NotFoundError from None
 
     async def holds(self, caller: Caller, receipt_id: str) -> bool:
         """Whether the receipt of something released to the caller verifies right now, by the verifier that anybody may run."""

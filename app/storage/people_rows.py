@@ -10,6 +10,9 @@ from app.domain.identity import SubjectId, TenantId
 from app.storage.tables import idempotency, known_subject, login_attempt, pending_question, web_session
 from app.storage.transaction import Transaction
 
+_UNFINISHED_FOR = timedelta(minutes=2)
+"""A first use that is not finished after this long is taken for dead: longer than any answer may take."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
@@ -124,7 +127,10 @@ async def take_question(tx: Transaction, question_id: str, session_digest: str) 
 async def claim_key(tx: Transaction, key: IdempotencyKey, body_digest: str, moment: datetime) -> tuple[str, int | None, Any] | None:
     """Claim a key. `None` when it is new; else (body digest, status, response) of the first use, status `None` while that runs."""
     row = (await tx.connection.execute(select(idempotency).where(*_same(key)))).one_or_none()
-    if row is not None:
+    if row is not None and row.status is None and row.created_at < moment - _UNFINISHED_FOR:
+        # Its process ended in the middle of it: without this the caller could never repeat the request.
+        await free_key(tx, key)
+    elif row is not None:
         return row.body_digest, row.status, row.response
     values = {"tenant": key.tenant, "subject_id": key.subject_id, "route": key.route, "key": key.key}
     await tx.connection.execute(insert(idempotency).values(**values, body_digest=body_digest, created_at=moment))

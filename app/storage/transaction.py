@@ -66,7 +66,10 @@ class Database:
 
 
 def _sqlite_engine(url: URL) -> AsyncEngine:
-    engine = create_async_engine(url, pool_size=8, max_overflow=8, pool_timeout=_LOCK_WAIT_S, connect_args={"timeout": _LOCK_WAIT_S})
+    # Parameters are questions, passages and names: they must not stand in an error's words, which end in logs.
+    engine = create_async_engine(
+        url, pool_size=8, max_overflow=8, pool_timeout=_LOCK_WAIT_S, connect_args={"timeout": _LOCK_WAIT_S}, hide_parameters=True
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:

@@ -62,7 +62,7 @@ async def documents(
     cursor: Annotated[str, Query(max_length=80)] = "",
 ) -> Response:
     """Documents you may read."""
-    lines = await services.documents.listed(caller_of(request, session), collection, DocumentId(cursor) if cursor else None, _PAGE)
+    lines = (await services.documents.listed(caller_of(request, session), collection, DocumentId(cursor) if cursor else None, _PAGE)).lines
     older = f"/documents?collection={collection}&cursor={lines[-1].document.document_id}" if len(lines) == _PAGE else None
     values: dict[str, Any] = {
         "collections": await services.collections.readable(session.subject),
@@ -115,4 +115,5 @@ def _reading(one: ReopenedAnswer) -> dict[str, Any]:
         "citations": body["citations"] if is_open else [],
         "receipt_index": body["receipt"]["index"],
         "answer_id": one.row.answer_id,
+        "state": body["state"],
     }

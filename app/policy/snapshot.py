@@ -1,8 +1,9 @@
 """One frozen version of policy: rules, referee, closure of principals. Swapped whole by reference, never changed."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from types import MappingProxyType
 
 from uuid_utils import uuid7
 
@@ -13,6 +14,8 @@ from app.policy.filters import compile_filter
 from app.policy.referee import Referee
 
 MAX_PRINCIPALS = 10_000
+_PEOPLE_KEPT = 2_000
+"""Closures, filters and rights are worked out once a person (by everything their token says) and policy; so many are kept."""
 GATEWAY = "gateway"
 """The collection name under which rights over the gateway itself (audit.read, policy.write, …) are asked; rules say `*` or this."""
 
@@ -48,18 +51,11 @@ class Snapshot:
 
         A set beyond the cap is cut to nothing: a missing group could lose a deny, so too many means no access.
         """
-        closed: set[Principal] = set()
-        waiting = list(subject.principals)
-        while waiting:
-            principal = waiting.pop()
-            if principal not in closed:
-                closed.add(principal)
-                waiting.extend(self.bundle.parents.get(principal, ()))
-        return frozenset(closed) if len(closed) <= MAX_PRINCIPALS else frozenset()
+        return self._closed(subject.principals)
 
     def read_filter(self, subject: Subject, actions: Sequence[Action]) -> ReadFilter:
         """Which documents `subject` may do all of `actions` on, for the index."""
-        return compile_filter(self.bundle, subject, self.closure(subject), actions)
+        return self._filtered(subject, tuple(actions))
 
     def decide(self, subject: Subject, action: Action, resource: Resource) -> Decision:
         """One decision, with the reason's code for the record (never shown to a caller without `debug.explain`)."""
@@ -69,15 +65,9 @@ class Snapshot:
         return self._decision(Outcome.ALLOW if permitted else Outcome.DENY, reason)
 
     def permits_all(self, subject: Subject, actions: Sequence[Action], resources: Sequence[Resource]) -> list[bool]:
-        """For each resource whether every action is permitted; equal resources are judged once."""
+        """For each resource whether every action is permitted."""
         principals = self.closure(subject)
-        judged: dict[Resource, bool] = {}
-        # An ACL matters only where it meets this subject: documents that differ elsewhere are one case to judge.
-        cases = [replace(one, acl=Acl(one.acl.mode, one.acl.allow & principals, one.acl.deny & principals)) for one in resources]
-        for case in cases:
-            if case not in judged:
-                judged[case] = all(self._referee.permits(subject, principals, action, case) for action in actions)
-        return [judged[case] for case in cases]
+        return [all(self._referee.permits(subject, principals, action, one) for action in actions) for one in resources]
 
     def search_decision(self, read_filter: ReadFilter) -> Decision:
         """The decision on a search as a whole: denied only when nothing at all could be searched."""
@@ -86,13 +76,41 @@ class Snapshot:
 
     def pii_readers(self, subject: Subject, pairs: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], bool]:
         """For each (collection, label) whether the subject may see personal data unhidden there."""
+        return self._read_pii(subject, tuple(pairs))
+
+    @cached_property
+    def _closed(self) -> Callable[[frozenset[Principal]], frozenset[Principal]]:
+        return lru_cache(maxsize=_PEOPLE_KEPT)(self._close)
+
+    @cached_property
+    def _filtered(self) -> Callable[[Subject, tuple[Action, ...]], ReadFilter]:
+        return lru_cache(maxsize=_PEOPLE_KEPT)(self._compile)
+
+    @cached_property
+    def _read_pii(self) -> Callable[[Subject, tuple[tuple[str, str], ...]], Mapping[tuple[str, str], bool]]:
+        return lru_cache(maxsize=_PEOPLE_KEPT)(self._judge_pii)
+
+    def _close(self, principals: frozenset[Principal]) -> frozenset[Principal]:
+        closed: set[Principal] = set()
+        waiting = list(principals)
+        while waiting:
+            principal = waiting.pop()
+            if principal not in closed:
+                closed.add(principal)
+                waiting.extend(self.bundle.parents.get(principal, ()))
+        return frozenset(closed) if len(closed) <= MAX_PRINCIPALS else frozenset()
+
+    def _compile(self, subject: Subject, actions: tuple[Action, ...]) -> ReadFilter:
+        return compile_filter(self.bundle, subject, self.closure(subject), actions)
+
+    def _judge_pii(self, subject: Subject, pairs: tuple[tuple[str, str], ...]) -> Mapping[tuple[str, str], bool]:
         principals = self.closure(subject)
         result = {}
         for collection, label in pairs:
             rank = self.bundle.rank(label)
             inherited = Resource(subject.tenant, collection, frozenset({label}), rank or 0, Acl(AclMode.INHERIT))
             result[collection, label] = rank is not None and self._referee.permits(subject, principals, Action.READ_PII, inherited)
-        return result
+        return MappingProxyType(result)
 
     def _decision(self, outcome: Outcome, reason: str) -> Decision:
         return Decision(DecisionId(f"dec_{uuid7()}"), outcome, reason, self.digest, self.epoch)

@@ -36,6 +36,19 @@ class ManageCollections:
             collections = await document_rows.list_collections(tx, subject.tenant)
         return [one for one in collections if is_readable(snapshot, subject, one.name)]
 
+    async def open_by_default(self, subject: Subject) -> frozenset[str]:
+        """Names of the collections whose documents are open to the subject as they come, under the default label."""
+        async with self.database.read() as tx:
+            snapshot = await self.policy.current(tx, subject.tenant)
+            collections = await document_rows.list_collections(tx, subject.tenant)
+        labels = snapshot.bundle.labels
+        known = [one for one in collections if one.default_label in labels]
+        as_they_come = [
+            Resource(subject.tenant, one.name, frozenset({one.default_label}), labels[one.default_label], Acl.inherited()) for one in known
+        ]
+        verdicts = snapshot.permits_all(subject, READ_ACTIONS, as_they_come)
+        return frozenset(one.name for one, permitted in zip(known, verdicts, strict=True) if permitted)
+
     async def get(self, subject: Subject, name: str) -> Collection:
         """One collection the subject may read. Raises NotFoundError."""
         found = [one for one in await self.readable(subject) if one.name == name]

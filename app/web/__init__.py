@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-from app.web import asking, demo_issuer, officers, records, signing
+from app.web import asking, demo_issuer, officers, records, signing, themes
 from app.web.dependencies import SignInNeededError
 from app.web.templating import STATIC, page
 
@@ -16,13 +16,15 @@ _TITLES = {401: "Sign in first", 403: "Not allowed", 404: "Nothing here", 413: "
 def mount(application: FastAPI) -> None:
     """Add the pages to `application`."""
     application.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for module in (signing, asking, records, officers, demo_issuer):
+    for module in (signing, themes, asking, records, officers, demo_issuer):
         application.include_router(module.router)
     application.add_exception_handler(SignInNeededError, _to_sign_in)
 
 
 def wants_page(request: Request) -> bool:
     """Whether a browser asks for a page rather than a program for JSON."""
+    if request.headers.get("hx-request") == "true":
+        return True
     is_api = request.url.path.startswith(("/v1/", "/demo-issuer/token", "/readyz", "/healthz", "/metrics", "/openapi"))
     return not is_api and "text/html" in request.headers.get("accept", "")
 

@@ -1,6 +1,5 @@
-"""Pages of asking: the question box, the stream, the answer with its passages, receipt and reasons."""
+"""Pages of asking: the question box, the answer with its passages, receipt and reasons, the wish for access."""
 
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -9,21 +8,21 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from uuid_utils import uuid7
 
-from app.answer.question import Question, Spoken, Started
+from app.answer.question import Question
 from app.answer.views import reopened_answer
-from app.domain.content import Answer, AnswerState, DocumentId
+from app.domain.content import Answer, AnswerState
 from app.domain.identity import Caller
 from app.domain.search import SearchLimits
-from app.errors import InvalidInputError, NotFoundError, PortcullisError
+from app.errors import InvalidInputError, PortcullisError
 from app.storage import people_rows
 from app.web.dependencies import Checked, Signed, Wired, caller_of
+from app.web.streams import answer_values, broken_off, fragments
 from app.web.templating import fragment, page
 from app.web.viewers import viewer_of
 from app.wiring import Services
 
 router = APIRouter(include_in_schema=False)
 MAX_QUESTION_CHARS = 8_000
-_WHY_DOCUMENTS = 4
 _TEMPLATES = {
     AnswerState.ANSWERED: "answer.html",
     AnswerState.CLOSEST_PASSAGES: "closest.html",
@@ -43,6 +42,7 @@ async def ask(request: Request, services: Wired, session: Signed, q: Annotated[s
     """The question box."""
     viewer = await viewer_of(services, session)
     readable = await services.collections.readable(session.subject)
+    plain = await services.collections.open_by_default(session.subject)
     recent = await services.history.listed(caller_of(request, session), None, 5)
     return page(
         request,
@@ -50,7 +50,7 @@ async def ask(request: Request, services: Wired, session: Signed, q: Annotated[s
         viewer=viewer,
         purposes=sorted(session.subject.purposes),
         collections=readable,
-        suggestions=services.suggestions(readable),
+        suggestions=services.suggestions([one for one in readable if one.name in plain]),
         recent=recent,
         question=q,
     )
@@ -71,7 +71,8 @@ async def submit(
         message = "Write a question first."
         raise InvalidInputError(message, pointer="/question")
     caller = caller_of(request, session, purpose)
-    asked = Question(question.strip(), SearchLimits(tuple(collections or ())), conversation_id=conversation_id or None)
+    limits = await _limits(services, session, collections or [])
+    asked = Question(question.strip(), limits, conversation_id=conversation_id or None)
     if request.headers.get("hx-request") != "true":
         answer = await _finished(services, caller, asked)
         return RedirectResponse(f"/answers/{answer.answer_id}", 303)
@@ -89,10 +90,10 @@ async def stream(request: Request, question_id: str, services: Wired, session: S
     async with services.database.write() as tx:
         body = await people_rows.take_question(tx, question_id, session.digest)
     if body is None:
-        raise NotFoundError
-    caller = caller_of(request, session, body["purpose"])
-    asked = Question(body["question"], SearchLimits(tuple(body["collections"])), conversation_id=body["conversation_id"] or None)
-    events = _fragments(services, session, caller, asked)
+        events = broken_off(services, session)
+    else:
+        asked = Question(body["question"], SearchLimits(tuple(body["collections"])), conversation_id=body["conversation_id"] or None)
+        events = fragments(services, session, caller_of(request, session, body["purpose"]), asked)
     return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
@@ -105,7 +106,7 @@ async def answer_page(request: Request, answer_id: str, services: Wired, session
         return RedirectResponse(f"/conversations/{reopened.row.conversation_id}", 303)
     answer = reopened_answer(reopened)
     is_verified = await services.receipts.holds(caller, answer.receipt.receipt_id)
-    values = await _values(services, session, caller, answer)
+    values = await answer_values(services, session, caller, answer)
     return page(request, _TEMPLATES[answer.state], is_verified=is_verified, **values)
 
 
@@ -159,46 +160,7 @@ async def _finished(services: Services, caller: Caller, asked: Question) -> Answ
     return final
 
 
-async def _fragments(services: Services, session: Signed, caller: Caller, question: Question) -> AsyncIterator[bytes]:
-    """Server-sent events whose data are HTML fragments."""
-    try:
-        async with aclosing(services.answer.run(caller, question)) as events:
-            async for event in events:
-                if isinstance(event, Started):
-                    shown = [fragment("parts/passage.html", passage=one, number=n) for n, one in enumerate(event.passages, 1)]
-                    yield b"".join(_sse("passage", one) for one in shown)
-                elif isinstance(event, Spoken):
-                    yield _sse("sentence", fragment("parts/sentence.html", text=event.text, numbers=event.citations))
-                else:
-                    yield _sse("finished", await _last_fragment(services, session, caller, event))
-    except PortcullisError as error:
-        yield _sse("failed", fragment("parts/failed.html", detail=error.detail, request_id=caller.request_id))
-    yield _sse("closed", "")
-
-
-async def _last_fragment(services: Services, session: Signed, caller: Caller, answer: Answer) -> str:
-    """The whole answer with its evidence; other outcomes have a page of their own, which the browser fetches."""
-    if answer.state is not AnswerState.ANSWERED:
-        return fragment("parts/moved.html", address=f"/answers/{answer.answer_id}")
-    values = await _values(services, session, caller, answer)
-    return fragment("parts/finished.html", is_verified=False, **values)
-
-
-async def _values(services: Services, session: Signed, caller: Caller, answer: Answer) -> dict[str, Any]:
-    why: dict[str, None] = {}
-    for document_id in list(dict.fromkeys(one.document_id for one in answer.passages))[:_WHY_DOCUMENTS]:
-        why.update(dict.fromkeys(await services.explain.why(caller, DocumentId(document_id))))
-    return {
-        "viewer": await viewer_of(services, session),
-        "answer": answer,
-        "purpose": caller.subject.purpose,
-        "purposes": sorted(session.subject.purposes),
-        "why": list(why),
-        "requests": [],
-    }
-
-
-def _sse(name: str, content: str) -> bytes:
-    """One event; each line of the fragment is a data line."""
-    lines = "".join(f"data: {line}\n" for line in content.split("\n"))
-    return f"event: {name}\n{lines}\n".encode()
+async def _limits(services: Services, session: Signed, chosen: list[str]) -> SearchLimits:
+    """The caller's narrowing. Every collection offered chosen is no narrowing: a purpose may open more than was offered."""
+    offered = {one.name for one in await services.collections.readable(session.subject)} if chosen else set()
+    return SearchLimits() if offered <= set(chosen) else SearchLimits(tuple(chosen))

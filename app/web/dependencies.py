@@ -11,6 +11,7 @@ from app.identity.subjects import with_purpose
 from app.wiring import Services
 
 COOKIE = "portcullis_session"
+_MAX_PATH = 300
 
 
 class SignInNeededError(Exception):
@@ -50,6 +51,12 @@ async def checked_form(session: Signed, csrf_token: Annotated[str, Form()] = "")
 
 
 Checked = Annotated[Session, Depends(checked_form)]
+
+
+def own_path(path: str) -> str:
+    """A path of this gateway; anything that could lead elsewhere becomes the start page."""
+    is_own = path.startswith("/") and not path.startswith(("//", "/\\")) and len(path) <= _MAX_PATH and path.isprintable()
+    return path if is_own and "\\" not in path else "/"
 
 
 def caller_of(request: Request, session: Session, purpose: str | None = None) -> Caller:

@@ -1,6 +1,7 @@
 """Pages of the officer: is the log whole, what happened, one entry with its proof. Each look is on record before rows leave."""
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -11,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from app.domain.audit import EventId, EventType, Reference
 from app.domain.identity import Caller
+from app.errors import InvalidInputError
 from app.govern.trail import TrailRequest, TrailRow
 from app.storage.audit_rows import EventQuery
 from app.web.dependencies import Signed, Wired, caller_of
+from app.web.rendering import short_id
 from app.web.templating import page
 from app.web.viewers import viewer_of
 from app.wiring import Services
@@ -21,6 +24,7 @@ from app.wiring import Services
 router = APIRouter(include_in_schema=False)
 _PAGE = 50
 _HIDDEN_FIELDS = frozenset({"hits", "context", "citations"})
+_NO_PERSON = ("group:", "role:")
 Short = Annotated[str, StringConstraints(max_length=400)]
 
 
@@ -39,16 +43,41 @@ class LogQuery(BaseModel):
     until: Short = ""
     before: Annotated[str, StringConstraints(pattern=r"^\d{0,18}$")] = ""
 
+    @property
+    def is_reasoned(self) -> bool:
+        """Whether case and reason are given, without which nothing is read."""
+        return bool(self.case_id.strip() and self.reason.strip())
+
+    def address(self, path: str = "/log", **changes: str) -> str:
+        """`path` with the filters that are set, so that each view has an address of its own."""
+        values = {**self.model_dump(), **changes}
+        return f"{path}?{urlencode({name: value for name, value in values.items() if value})}"
+
 
 Asked = Annotated[LogQuery, Query()]
 
 
 @router.get("/officer")
 async def overview(request: Request, services: Wired, session: Signed) -> Response:
-    """Is the log whole, and what was refused lately."""
-    caller = caller_of(request, session)
-    state = await services.overview.run(caller)
-    return page(request, "officer.html", viewer=await viewer_of(services, session), **state)
+    """Is the log whole, what was refused lately, who looked."""
+    state = await services.overview.run(caller_of(request, session))
+    panels = [
+        {
+            "question": "What was refused lately?",
+            "answer": "The newest refusals, latest first." if state["refused"] else "Nothing was refused.",
+            "entries": [_entry(services, one) for one in state["refused"]],
+            "address": LogQuery(outcome="deny").address(),
+            "link": "All refusals",
+        },
+        {
+            "question": "Who looked into the log lately?",
+            "answer": "The newest look-ups, latest first. This page is one of them.",
+            "entries": [_entry(services, one) for one in state["looks"]],
+            "address": LogQuery(type=EventType.AUDIT_QUERIED.value).address(),
+            "link": "All look-ups",
+        },
+    ]
+    return page(request, "officer.html", viewer=await viewer_of(services, session), integrity=state["integrity"], panels=panels)
 
 
 @router.get("/log")
@@ -56,44 +85,59 @@ async def log(request: Request, services: Wired, session: Signed, query: Asked) 
     """The log explorer. Nothing is read before a case and a reason are given."""
     caller = caller_of(request, session)
     await services.trail.require(caller)
-    rows = await _rows(services, caller, query) if query.case_id.strip() and query.reason.strip() else None
-    older = None
-    if rows is not None and len(rows) == _PAGE:
-        older = f"/log?{urlencode({**query.model_dump(), 'before': rows[-1].index})}"
-    entries = None if rows is None else [_entry(services, one) for one in rows]
-    values: dict[str, Any] = {"query": query, "types": sorted(EventType), "entries": entries, "event": None, "older": older}
-    return page(request, "log.html", viewer=await viewer_of(services, session), **values)
+    rows = await _rows(services, caller, query) if query.is_reasoned else None
+    older = query.address(before=str(rows[-1].index)) if rows is not None and len(rows) == _PAGE else None
+    entries = None if rows is None else [_entry(services, one, query) for one in rows]
+    return page(request, "log.html", viewer=await viewer_of(services, session), entries=entries, event=None, older=older, **_form(query))
 
 
 @router.get("/log/{event_id}")
 async def entry(request: Request, event_id: str, services: Wired, session: Signed, query: Asked) -> Response:
-    """One entry with its proof."""
+    """One entry with its proof, for the case and reason of the search it was found by."""
     caller = caller_of(request, session)
+    _need_reason(query)
     row = await services.trail.event(caller, EventId(event_id))
     proof = await services.trail.proof(caller, EventId(event_id))
+    veiled = _veiled(services, row.event)
     event = {
-        **_entry(services, row),
+        **_entry(services, row, query),
         "purpose": row.event["purpose"],
-        "reason_code": row.event["reason_code"],
         "policy_digest": row.event["policy_digest"],
-        "facts": [(name.replace("_", " "), str(value)) for name, value in row.event["fields"].items() if name not in _HIDDEN_FIELDS],
+        "facts": [(name.replace("_", " "), _plain(value)) for name, value in veiled["fields"].items() if name not in _HIDDEN_FIELDS],
+        "about": [(kind, ref, _about(query, ref) if kind == "document" else "") for kind, ref in veiled["refs"]],
         "leaf_hash": proof.leaf_hash.hex(),
         "hashes": [value.hex() for value in proof.hashes],
         "root_hash": proof.root_hash.hex(),
         "tree_size": proof.tree_size,
         "is_proved": True,
-        "raw": json.dumps({**row.event, "actor": services.trail.pseudonym(str(row.event["actor"]))}, indent=2, sort_keys=True),
+        "proof_address": query.address(f"/log/{event_id}/proof"),
+        "raw": json.dumps(veiled, indent=2, sort_keys=True),
     }
-    values: dict[str, Any] = {"query": query, "types": sorted(EventType), "entries": [], "event": event, "older": None}
-    return page(request, "log.html", viewer=await viewer_of(services, session), **values)
+    viewer = await viewer_of(services, session)
+    return page(request, "log.html", viewer=viewer, entries=None, event=event, older=None, **_form(query))
 
 
 @router.get("/log/{event_id}/proof")
-async def proof_file(request: Request, event_id: str, services: Wired, session: Signed) -> Response:
-    """The proof of one entry as a file."""
+async def proof_file(request: Request, event_id: str, services: Wired, session: Signed, query: Asked) -> Response:
+    """The proof of one entry as a file that portcullis-verify checks."""
+    _need_reason(query)
     receipt = await services.receipts.receipt(caller_of(request, session), f"rcp_{event_id}")
     headers = {"Content-Disposition": f'attachment; filename="{event_id}.json"', "Cache-Control": "no-store"}
     return Response(orjson.dumps(receipt, option=orjson.OPT_INDENT_2), media_type="application/json", headers=headers)
+
+
+def _need_reason(query: LogQuery) -> None:
+    if not query.is_reasoned:
+        message = "Reading the log needs a case id and a reason."
+        raise InvalidInputError(message, pointer="/case_id")
+
+
+def _about(query: LogQuery, document: str) -> str:
+    return LogQuery(case_id=query.case_id, reason=query.reason, document=document).address()
+
+
+def _form(query: LogQuery) -> dict[str, Any]:
+    return {"query": query, "types": sorted(EventType), "back": query.address()}
 
 
 async def _rows(services: Services, caller: Caller, query: LogQuery) -> list[TrailRow]:
@@ -110,19 +154,47 @@ async def _rows(services: Services, caller: Caller, query: LogQuery) -> list[Tra
     return await services.trail.search(caller, TrailRequest(asked, query.case_id, query.reason))
 
 
-def _entry(services: Services, row: TrailRow) -> dict[str, Any]:
-    documents = [ref for kind, ref in row.event["refs"] if kind == "document"]
-    others = [f"{kind} {ref}" for kind, ref in row.event["refs"] if kind in {"conversation", "case"}]
-    target = documents[0] if len(documents) == 1 else f"{len(documents)} documents" if documents else (others[0] if others else "")
+def _entry(services: Services, row: TrailRow, query: LogQuery | None = None) -> dict[str, Any]:
+    event_id = row.event["event_id"]
     return {
         "index": row.index,
-        "event_id": row.event["event_id"],
+        "event_id": event_id,
         "recorded_at": row.recorded_at,
         "type": row.event["type"],
-        "actor": services.trail.pseudonym(str(row.event["actor"])),
-        "target": target,
+        "actor": _veiled(services, row.event["actor"]),
+        "target": _target(row.event["refs"]),
         "outcome": row.event["outcome"],
+        "reason_code": row.event["reason_code"],
+        "address": query.address(f"/log/{event_id}") if query else "",
     }
+
+
+def _target(references: Sequence[Sequence[str]]) -> str:
+    """What an entry is about, in a few characters: one document, how many, or the first of the other kinds."""
+    documents = [ref for kind, ref in references if kind == "document"]
+    if len(documents) > 1:
+        return f"{len(documents)} documents"
+    others = [ref if kind == "case" else short_id(ref) for kind, ref in references if kind in {"conversation", "case"}]
+    return next(iter([short_id(ref) for ref in documents] + others), "")
+
+
+def _veiled(services: Services, value: Any) -> Any:  # noqa: ANN401 - JSON of any shape
+    """The same JSON with a pseudonym wherever a person's id stands: naming one needs a second person."""
+    if isinstance(value, str):
+        return value if value.startswith(_NO_PERSON) else services.trail.pseudonym(value)
+    if isinstance(value, Mapping):
+        return {name: _veiled(services, one) for name, one in value.items()}
+    if isinstance(value, Sequence):
+        return [_veiled(services, one) for one in value]
+    return value
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401 - JSON of any shape
+    if isinstance(value, list):
+        return ", ".join(_plain(one) for one in value) or "none"
+    if value is None:
+        return "none"
+    return json.dumps(value) if isinstance(value, dict | bool) else str(value)
 
 
 def _utc(value: str) -> datetime | None:

@@ -20,7 +20,7 @@ _PAGE = 50
 async def conversations(request: Request, services: Wired, session: Signed) -> Response:
     """Your conversations."""
     lines = await services.history.listed(caller_of(request, session), None, _PAGE)
-    return page(request, "history.html", viewer=await viewer_of(services, session), lines=lines, current=None)
+    return page(request, "history.html", viewer=await viewer_of(services, session), lines=lines, current=None, purposes=[])
 
 
 @router.get("/conversations/{conversation_id}")
@@ -35,6 +35,7 @@ async def conversation(request: Request, conversation_id: str, services: Wired, 
         viewer=await viewer_of(services, session),
         lines=await services.history.listed(caller, None, _PAGE),
         current=current,
+        purposes=sorted(session.subject.purposes),
     )
 
 

@@ -26,7 +26,6 @@ class Viewer:
     clearance_label: str
     reads: bool
     is_officer: bool
-    theme: str = ""
     csrf_token: str = ""
 
 
@@ -55,11 +54,20 @@ class TextBlock:
 
 @dataclass(frozen=True, slots=True)
 class HiddenKind:
-    """How often one kind of personal data is hidden in the passages shown, and in which of them (counted from 1)."""
+    """How often one kind of personal data is hidden in the passages shown, and in which of them."""
 
     entity_type: str
     count: int
-    passages: tuple[int, ...]
+    passages: tuple["PlacedPassage", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedPassage:
+    """A passage on a page: `place` counts from 1 and names its anchor, `marks` are the citation numbers that lead into it."""
+
+    place: int
+    passage: Passage
+    marks: tuple[int, ...] = ()
 
 
 def passage_lines(text: str, hidden: Sequence[HiddenSpan], citations: Sequence[Citation] = ()) -> list[list[Piece]]:
@@ -111,8 +119,9 @@ def _inline(line: str, known: frozenset[int]) -> Iterator[Piece]:
     for match in _MARK.finditer(line):
         if match[1] and int(match[1]) not in known:
             continue
-        if match.start() > at:
-            yield Piece(line[at : match.start()])
+        before = line[at : match.start()]
+        if before:
+            yield Piece(before.rstrip() if match[1] else before)  # a mark brings its own space, so that no line begins with one
         at = match.end()
         if match[1]:
             yield Piece("", cite=int(match[1]))
@@ -129,11 +138,21 @@ def citations_of(passage: Passage, citations: Sequence[Citation]) -> list[Citati
     return [one for one in citations if one.passage_id == passage.passage_id]
 
 
+def placed(passages: Sequence[Passage], citations: Sequence[Citation]) -> list[PlacedPassage]:
+    """Passages with their places and marks: quoted ones first, each group in its order of rank."""
+    everything = [
+        PlacedPassage(place, one, tuple(sorted(citation.n for citation in citations_of(one, citations))))
+        for place, one in enumerate(passages, 1)
+    ]
+    return sorted(everything, key=lambda one: not one.marks)
+
+
 def hidden_kinds(passages: Sequence[Passage]) -> list[HiddenKind]:
     """What is hidden in the passages this viewer sees, by kind. Nothing is counted that they do not see hidden themselves."""
     counts = Counter(span.entity_type for passage in passages for span in passage.hidden)
+    places = placed(passages, ())
     return [
-        HiddenKind(kind, count, tuple(n for n, one in enumerate(passages, 1) if any(span.entity_type == kind for span in one.hidden)))
+        HiddenKind(kind, count, tuple(one for one in places if any(span.entity_type == kind for span in one.passage.hidden)))
         for kind, count in sorted(counts.items())
     ]
 
@@ -148,6 +167,16 @@ def utc_text(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%-d %b %Y, %H:%M:%S} UTC"
 
 
+def minute_text(moment: datetime) -> str:
+    """`20 Nov 2026, 10:52 UTC`, where the second matters to nobody."""
+    return f"{moment.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
+
+
+def clock_text(moment: datetime) -> str:
+    """`20 Nov, 10:52:07`, under a table head that says UTC."""
+    return f"{moment.astimezone(UTC):%-d %b, %H:%M:%S}"
+
+
 def iso_text(moment: datetime) -> str:
     """RFC 3339 with `Z`."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -160,14 +189,30 @@ def short_digest(digest: str) -> str:
     return f"{name}:{cut}" if name else cut
 
 
+def short_id(value: str) -> str:
+    """`doc_01a2…cc458de3e50` as `doc_… 58de3e50`: the kind and the random end. The page offers the whole one elsewhere."""
+    kind, separator, rest = value.partition("_")
+    return f"{kind}_… {rest[-8:]}" if separator and len(rest) > 12 else value  # noqa: PLR2004 - shorter ones stay whole
+
+
+def spoken_count(count: int, word: str) -> str:
+    """`1 passage`, `3 passages`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 FILTERS = {
     "passage_lines": passage_lines,
     "answer_blocks": answer_blocks,
     "citations_of": citations_of,
     "hidden_kinds": hidden_kinds,
+    "placed": placed,
+    "counted": spoken_count,
     "kind_name": kind_name,
     "utc": utc_text,
+    "minute": minute_text,
+    "clock": clock_text,
     "iso": iso_text,
     "short": short_digest,
+    "short_id": short_id,
 }
 """Names under which templates call these functions."""

@@ -7,13 +7,12 @@ from fastapi.responses import RedirectResponse
 
 from app.errors import NotAuthenticatedError
 from app.identity.sign_in import take_attempt
-from app.web.dependencies import COOKIE, Checked, Wired
+from app.web.dependencies import COOKIE, Checked, Wired, own_path
 from app.web.templating import page
 
 router = APIRouter(include_in_schema=False)
 _STATE_COOKIE = "portcullis_sign_in"
 _STATE_LIVES_S = 600
-_MAX_PATH = 300
 
 
 @router.get("/sign-in")
@@ -21,7 +20,7 @@ async def sign_in(request: Request, services: Wired, next_path: Annotated[str, Q
     """The sign-in page, with one button a sample person in demo mode."""
     demo = services.identity.demo
     people = list(demo.people.values()) if demo else []
-    return page(request, "sign-in.html", viewer=None, company=services.settings.company, people=people, next_path=_own_path(next_path))
+    return page(request, "sign-in.html", viewer=None, company=services.settings.company, people=people, next_path=own_path(next_path))
 
 
 @router.get("/sign-in/start")
@@ -33,7 +32,7 @@ async def start(
     """Off to the issuer. In demo mode the person picked here is passed on as a hint."""
     hint = person if services.identity.demo else None
     async with services.database.write() as tx:
-        url, state = await services.identity.sign_in.begin(tx, _callback(services), _own_path(next_path), hint)
+        url, state = await services.identity.sign_in.begin(tx, _callback(services), own_path(next_path), hint)
     response = RedirectResponse(url, 303)
     response.set_cookie(
         _STATE_COOKIE, state, max_age=_STATE_LIVES_S, httponly=True, samesite="lax", secure=_is_secure(services), path="/auth"
@@ -76,9 +75,3 @@ def _callback(services: Wired) -> str:
 
 def _is_secure(services: Wired) -> bool:
     return services.settings.base_url.startswith("https://")
-
-
-def _own_path(path: str) -> str:
-    """A path of this gateway; anything that could lead elsewhere becomes the start page."""
-    is_own = path.startswith("/") and not path.startswith(("//", "/\\")) and len(path) <= _MAX_PATH and path.isprintable()
-    return path if is_own and "\\" not in path else "/"

@@ -30,7 +30,8 @@ from app.domain.content import (
 )
 from app.domain.identity import TenantId
 from app.domain.privacy import HiddenSpan, Rendering
-from app.web.rendering import Viewer, answer_blocks, hidden_kinds, passage_lines, short_digest
+from app.web.rendering import Viewer, answer_blocks, hidden_kinds, passage_lines, placed, short_digest, short_id
+from app.web.streams import server_sent
 from app.web.templating import FOLDER, STATIC, fragment
 
 NOW = datetime(2026, 11, 20, 10, 52, 7, tzinfo=UTC)
@@ -102,6 +103,8 @@ EVENT = row(
     purpose="none",
     policy_digest="sha256:" + "cd" * 32,
     facts=[("Collection", "finance")],
+    about=[("document", "doc_1", "/log?document=doc_1"), ("case", "SEC-1", "")],
+    proof_address="/log/e1/proof?case_id=SEC-1",
     leaf_hash="aa" * 32,
     hashes=["bb" * 32],
     root_hash="cc" * 32,
@@ -109,7 +112,17 @@ EVENT = row(
     is_proved=True,
     raw='{"type": "retrieval.denied"}',
 )
-ENTRY = row(event_id="e1", index=48240, recorded_at=NOW, type="retrieval.denied", actor="psn_7f3a", target="finance", outcome="deny")
+ENTRY = row(
+    event_id="e1",
+    index=48240,
+    recorded_at=NOW,
+    type="retrieval.denied",
+    actor="psn_7f3a",
+    target="finance",
+    outcome="deny",
+    reason_code="purpose_missing",
+    address="/log/e1?case_id=SEC-1",
+)
 QUERY = row(case_id="SEC-1", reason="why", actor="", type="", outcome="deny", document="", since="", until="")
 COMMON: dict[str, Any] = {
     "request": None,
@@ -119,7 +132,16 @@ COMMON: dict[str, Any] = {
     "why": ["you are in x"],
     "is_verified": False,
 }
-READING = row(question="Old?", created_at=NOW, sealed_because=None, text="Yes. [1]", citations=CITATIONS, receipt_index=7)
+READING = row(
+    question="Old?",
+    created_at=NOW,
+    state="answered",
+    answer_id="a1",
+    sealed_because=None,
+    text="Yes. [1]\n- No. [2]",
+    citations=CITATIONS,
+    receipt_index=7,
+)
 PAGES: dict[str, dict[str, Any]] = {
     "sign-in.html": {
         "viewer": None,
@@ -165,10 +187,18 @@ PAGES: dict[str, dict[str, Any]] = {
     "officer.html": {
         "integrity": row(is_whole=True, entries=48244, checked_at=NOW, checkpoint_entries=48240, checkpoint_at=NOW, problem=""),
         "panels": [
-            row(question="Who was refused?", answer="Nobody.", columns=["Rule", "Refused"], rows=[["a", 1]], address="/log", link="See")
+            row(question="Who was refused?", answer="The newest.", entries=[ENTRY], address="/log", link="See"),
+            row(question="Who looked?", answer="Nobody.", entries=[], address="/log", link="See"),
         ],
     },
-    "log.html": {"query": QUERY, "types": ["retrieval.denied"], "entries": [ENTRY], "event": EVENT, "older": "/log?cursor=x"},
+    "log.html": {
+        "query": QUERY,
+        "types": ["retrieval.denied"],
+        "entries": [ENTRY],
+        "event": None,
+        "older": "/log?cursor=x",
+        "back": "/log",
+    },
     "receipt.html": {"receipt": RECEIPT, "policy_digest": "sha256:" + "ab" * 32, "model": "extractive"},
     "problem.html": {
         "viewer": None,
@@ -283,9 +313,7 @@ def test_verified_is_said_only_after_the_check_ran() -> None:
 
 
 def test_a_sealed_answer_prints_its_reason_and_none_of_its_text() -> None:
-    secret = row(
-        question="Old?", created_at=NOW, sealed_because="source_not_open", text="The secret.", citations=CITATIONS, receipt_index=7
-    )
+    secret = row(**{**vars(READING), "sealed_because": "source_not_open", "text": "The secret."})
     page = rendered("history.html", current=row(conversation_id="c1", title="Old?", readings=[secret]))
     assert "source_not_open" in page
     assert "The secret" not in page
@@ -316,7 +344,10 @@ def test_no_page_names_a_count_of_documents() -> None:
 def test_kinds_of_hidden_data_are_counted_over_what_is_shown_only() -> None:
     other = replace(PASSAGE, hidden=(HiddenSpan(0, 5, "PERSON"), HiddenSpan(6, 8, "PHONE_NUMBER")))
     kinds = hidden_kinds([PASSAGE, other])
-    assert [(k.entity_type, k.count, k.passages) for k in kinds] == [("PERSON", 2, (1, 2)), ("PHONE_NUMBER", 1, (2,))]
+    assert [(k.entity_type, k.count, tuple(one.place for one in k.passages)) for k in kinds] == [
+        ("PERSON", 2, (1, 2)),
+        ("PHONE_NUMBER", 1, (2,)),
+    ]
 
 
 @settings(max_examples=300, deadline=None)
@@ -352,3 +383,45 @@ def test_any_answer_text_becomes_blocks_without_losing_words(text: str) -> None:
 def test_digests_are_shortened_in_the_middle_only() -> None:
     assert short_digest("sha256:" + "ab" * 32) == "sha256:abababab … abab"
     assert short_digest("abc") == "abc"
+
+
+def test_ids_are_shortened_to_their_kind_and_random_end() -> None:
+    assert short_id("doc_01a211cf-3ea2-7704-a5ff-6cc458de3e50") == "doc_… 58de3e50"
+    assert short_id("doc_none") == "doc_none"
+
+
+def test_an_entry_shows_its_proof_and_everything_it_is_about() -> None:
+    page = tree(rendered("log.html", entries=None, event=EVENT))
+    assert page.xpath("//aside[@id='event']//dd/a/@href") == ["/log?document=doc_1"]
+    assert page.xpath("//a[@download]/@href") == ["/log/e1/proof?case_id=SEC-1"]
+    assert page.xpath("//ol[@class='proof']/li")
+
+
+def test_quoted_passages_come_first_and_carry_the_numbers_of_their_marks() -> None:
+    """A passage used to wear its place in the list, which looked like a mark's number and was another one."""
+    other = replace(PASSAGE, passage_id=ChunkId("d1.2.1"))
+    assert [(one.place, one.marks) for one in placed([other, PASSAGE], CITATIONS)] == [(2, (1, 2)), (1, ())]
+    page = tree(rendered("answer.html", answer=replace(ANSWER, passages=(other, PASSAGE))))
+    assert page.xpath("//details[@class='passage']/@id") == ["passage-2", "passage-1"]
+    assert page.xpath("//details[@id='passage-2']//summary/span[@class='tag']")[0].text_content() == "quoted as 1, 2"
+    assert not page.xpath("//details[@id='passage-1']//summary/span[@class='tag']")
+
+
+def test_a_question_handed_over_in_the_address_stands_in_the_box() -> None:
+    page = tree(rendered("ask.html", question=HOSTILE))
+    assert page.xpath("//textarea/text()") == [HOSTILE]
+
+
+def test_the_text_of_a_document_cannot_begin_an_event_of_the_stream() -> None:
+    """A lone carriage return ends a line of a stream too: text after it would have been read as a field."""
+    lines = server_sent("passage", "a\revent: finished\r\ndata: b\nc").decode()
+    assert lines == "event: passage\ndata: a\ndata: event: finished\ndata: data: b\ndata: c\n\n"
+
+
+def test_a_refusal_in_a_stream_is_named_so_and_a_failure_otherwise() -> None:
+    common = {**COMMON, "question": "How?", "detail": "No.", "request_id": "r1", "conversation_id": ""}
+    denied, failed = (fragment("parts/failed.html", **common, is_denied=one) for one in (True, False))
+    assert "Refused. No." in denied
+    assert "banner-bad" not in denied
+    assert "Not answered. No." in failed
+    assert 'role="alert"' in denied

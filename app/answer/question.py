@@ -80,7 +80,7 @@ class AnswerQuestion:
         """
         owner = Owner(caller.subject.tenant, caller.subject.subject_id)
         conversation_id, earlier = await open_conversation(self.database, owner, question.conversation_id)
-        request = RetrievalRequest(caller.subject, question.text, question.limits, self.needs, earlier)
+        request = RetrievalRequest(caller.subject, question.text, question.limits, self.needs, earlier, question.top_k)
         evidence = await self.retrieval.find(request)
         if evidence.decision.outcome is Outcome.DENY:
             await self._deny(caller, question, evidence)

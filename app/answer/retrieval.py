@@ -3,7 +3,6 @@
 Nothing leaves from here: the flows record what this returns before they release any of it.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +26,9 @@ from app.storage.transaction import Database
 SEARCH_ACTIONS = (Action.SEARCH, Action.READ)
 ANSWER_ACTIONS = (Action.SEARCH, Action.READ, Action.GENERATE)
 RECHECK = 50
+"""Hits that register and referee are asked about."""
+RENDERED = 20
+"""Granted hits whose text is read and rendered, unless the caller wants more: quotes are chosen among so many (`quotes.py`)."""
 _log = logger(__name__)
 
 
@@ -59,13 +61,14 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalRequest:
-    """What is looked for, by whom, on which actions' grounds."""
+    """What is looked for, by whom, on which actions' grounds. `n_wanted` passages are wanted back, up to `RECHECK`."""
 
     subject: Subject
     text: str
     limits: SearchLimits
     actions: tuple[Action, ...]
     earlier_question: str = ""
+    n_wanted: int = RENDERED
 
 
 @dataclass(frozen=True)
@@ -81,16 +84,16 @@ class Retrieval:
     async def find(self, request: RetrievalRequest) -> Evidence:
         """Granted, rendered passages, best first. A denied request gives evidence without passages and a deny decision."""
         subject = request.subject
-        async with self.database.read() as tx:
-            snapshot = await self.policy.current(tx, subject.tenant)
-            collections = await document_rows.list_collections(tx, subject.tenant)
-        redaction = self.redaction.of(snapshot.digest, snapshot.redaction_text)
-        read_filter = snapshot.read_filter(subject, request.actions)
-        decision = snapshot.search_decision(read_filter)
-        if decision.outcome is Outcome.DENY or isinstance(read_filter, Nothing):
-            return Evidence(decision, request.text, (), {}, (), 0, 0, redaction.digest)
-        profiles = {one.name: one.redaction_profile for one in collections}
-        visible = _visibility(snapshot, subject, redaction, profiles)
+        with STAGE_SECONDS.labels("policy").time():
+            async with self.database.read() as tx:
+                snapshot = await self.policy.current(tx, subject.tenant)
+                profiles = await document_rows.redaction_profiles(tx, subject.tenant)
+            redaction = self.redaction.of(snapshot.digest, snapshot.redaction_text)
+            read_filter = snapshot.read_filter(subject, request.actions)
+            decision = snapshot.search_decision(read_filter)
+            if decision.outcome is Outcome.DENY or isinstance(read_filter, Nothing):
+                return Evidence(decision, request.text, (), {}, (), 0, 0, redaction.digest)
+            visible = _visibility(snapshot, subject, redaction, profiles)
         question, candidates = await self._search(request, request.text, read_filter, visible)
         ranked = fuse(candidates, self.embedder.background)
         if request.earlier_question:
@@ -117,17 +120,21 @@ class Retrieval:
     async def _recheck(self, request: RetrievalRequest, question: str, ranked: Sequence[RankedChunk], candidates: Candidates) -> Evidence:
         """Ask the register and the referee again, under the policy in force now, for every hit before anyone sees it."""
         subject = request.subject
-        started = time.perf_counter()
         async with self.database.read() as tx:
-            snapshot = await self.policy.current(tx, subject.tenant)
-            stored = await document_rows.stored_passages(tx, subject.tenant, [one.chunk_id for one in ranked])
+            with STAGE_SECONDS.labels("recheck").time():
+                snapshot = await self.policy.current(tx, subject.tenant)
+                resources = await document_rows.live_resources(tx, subject.tenant, [one.chunk_id for one in ranked])
+                present = [one for one in ranked if one.chunk_id in resources]
+                verdicts = snapshot.permits_all(subject, request.actions, [resources[one.chunk_id] for one in present])
+                granted = [one for one, permitted in zip(present, verdicts, strict=True) if permitted]
+                self._report(subject, ranked, present, granted)
+            with STAGE_SECONDS.labels("read").time():
+                # In the same transaction: text and the facts it was granted by are of one snapshot.
+                kept = granted[: max(RENDERED, request.n_wanted)]
+                stored = await document_rows.stored_passages(tx, subject.tenant, [one.chunk_id for one in kept])
         redaction = self.redaction.of(snapshot.digest, snapshot.redaction_text)
-        present = [one for one in ranked if one.chunk_id in stored]
-        verdicts = snapshot.permits_all(subject, request.actions, [stored[one.chunk_id].document.resource() for one in present])
-        granted = [one for one, permitted in zip(present, verdicts, strict=True) if permitted]
-        self._report(subject, ranked, present, granted)
-        found = render_all(snapshot, subject, redaction, [(one, stored[one.chunk_id]) for one in granted])
-        STAGE_SECONDS.labels("recheck").observe(time.perf_counter() - started)
+        with STAGE_SECONDS.labels("render").time():
+            found = render_all(snapshot, subject, redaction, [(one, stored[one.chunk_id]) for one in kept])
         decision = snapshot.search_decision(snapshot.read_filter(subject, request.actions))
         dropped = len(ranked) - len(granted)
         evidence = Evidence(decision, question, found, candidates.term_weights, candidates.degraded, len(ranked), dropped, redaction.digest)

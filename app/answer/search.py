@@ -49,7 +49,7 @@ class SearchPassages:
         if request.conversation_id is not None:
             owner = Owner(caller.subject.tenant, caller.subject.subject_id)
             _, earlier = await open_conversation(self.retrieval.database, owner, request.conversation_id)
-        wanted = RetrievalRequest(caller.subject, request.query, request.limits, SEARCH_ACTIONS, earlier)
+        wanted = RetrievalRequest(caller.subject, request.query, request.limits, SEARCH_ACTIONS, earlier, request.top_k)
         evidence = await self.retrieval.find(wanted)
         fields = query_on_record(self.digest_key, caller, request.query, evidence)
         if evidence.decision.outcome is Outcome.DENY:

@@ -18,6 +18,7 @@ from app.audit.signer import CheckpointSigner
 from app.domain.audit import AuditEvent, EventId, InclusionProof, LogEntry
 from app.domain.identity import TenantId
 from app.errors import AuditUnavailableError, NotFoundError, UpstreamUnavailableError
+from app.observability import STAGE_SECONDS
 from app.storage import audit_rows
 from app.storage.audit_rows import Block, EntryRow, EventQuery
 from app.storage.transaction import Database, Transaction
@@ -74,6 +75,10 @@ class AuditLog:
 
     async def record(self, *events: AuditEvent) -> list[LogEntry]:
         """Commit events, in order; returns their entries. Raises AuditUnavailableError when that did not happen within two seconds."""
+        with STAGE_SECONDS.labels("audit").time():
+            return await self._record(events)
+
+    async def _record(self, events: Sequence[AuditEvent]) -> list[LogEntry]:
         self._refuse_if_damaged()
         if len(self._queue) >= _MAX_QUEUE:
             message = "Too many records are waiting to be written. Try again shortly."

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 
-from app.domain.access import Acl, AclMode
+from app.domain.access import Acl, AclMode, Resource
 from app.domain.content import Chunk, ChunkId, Collection, Document, DocumentId, DocumentState, Sentence, StoredPassage
 from app.domain.identity import Principal, TenantId
 from app.domain.privacy import Span
@@ -67,6 +67,12 @@ async def list_collections(tx: Transaction, tenant: TenantId) -> list[Collection
     """Every collection of a tenant by name."""
     rows = await tx.connection.execute(select(collection).where(collection.c.tenant == tenant).order_by(collection.c.name))
     return [_collection(row) for row in rows]
+
+
+async def redaction_profiles(tx: Transaction, tenant: TenantId) -> dict[str, str]:
+    """Name of the redaction profile by collection."""
+    rows = await tx.connection.execute(select(collection.c.name, collection.c.redaction_profile).where(collection.c.tenant == tenant))
+    return {row.name: row.redaction_profile for row in rows}
 
 
 async def put_collection(tx: Transaction, value: Collection) -> None:
@@ -190,6 +196,30 @@ async def version_chunks(tx: Transaction, document_id: DocumentId, version: int)
     return [_analyzed(row) for row in await tx.connection.execute(statement)]
 
 
+def _live_now(tenant: TenantId, chunk_ids: Sequence[ChunkId]) -> tuple[ColumnElement[bool], ...]:
+    """Conditions that a chunk is one of `chunk_ids`, of a live version of a live document of the tenant."""
+    # Wrapped, so that no index on the tenant is taken: SQLite walked all its documents instead of fifty keys (200 ms at 10,000).
+    of_tenant = func.coalesce(document.c.tenant, "") == tenant
+    is_live = (document.c.state == DocumentState.LIVE.value) & (document.c.live_version == chunk.c.version)
+    return chunk.c.chunk_id.in_(chunk_ids), of_tenant, is_live
+
+
+async def live_resources(tx: Transaction, tenant: TenantId, chunk_ids: Sequence[ChunkId]) -> dict[ChunkId, Resource]:
+    """What policy is asked about, for each chunk of a live version of a live document of the tenant right now; others are absent."""
+    one = document.c
+    facts = (one.collection, one.label, one.sensitivity, one.acl_mode, one.acl_allow, one.acl_deny)
+    statement = (
+        select(chunk.c.chunk_id, document.c.tenant, *facts)
+        .join(document, document.c.document_id == chunk.c.document_id)
+        .where(*_live_now(tenant, chunk_ids))
+    )
+    found = {}
+    for name, of_tenant, in_collection, label, sensitivity, mode, allow, deny in await tx.connection.execute(statement):
+        acl = Acl(AclMode(mode), frozenset(map(Principal, allow)), frozenset(map(Principal, deny)))
+        found[ChunkId(name)] = Resource(TenantId(of_tenant), in_collection, frozenset({label}), sensitivity, acl)
+    return found
+
+
 async def stored_passages(tx: Transaction, tenant: TenantId, chunk_ids: Sequence[ChunkId]) -> dict[ChunkId, StoredPassage]:
     """The chunks that are part of a live version of a live document of the tenant right now; others are absent.
 
@@ -211,12 +241,7 @@ async def stored_passages(tx: Transaction, tenant: TenantId, chunk_ids: Sequence
             (document_version.c.document_id == chunk.c.document_id) & (document_version.c.version == chunk.c.version),
         )
         .join(collection, (collection.c.tenant == document.c.tenant) & (collection.c.name == document.c.collection))
-        .where(
-            document.c.tenant == tenant,
-            document.c.state == DocumentState.LIVE.value,
-            document.c.live_version == chunk.c.version,
-            chunk.c.chunk_id.in_(chunk_ids),
-        )
+        .where(*_live_now(tenant, chunk_ids))
     )
     rows = await tx.connection.execute(statement)
     return {ChunkId(row.chunk_id): _stored_passage(row) for row in rows}

@@ -1,0 +1,1 @@
+"""What several measurements share: a made-up company of any size, and a real server process over it."""

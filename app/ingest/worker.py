@@ -25,7 +25,7 @@ _log = logger(__name__)
 
 @dataclass(frozen=True)
 class Worker:
-    """Runs jobs one after another. Several workers may share one queue."""
+    """Runs jobs: documents in one lane, vectors in another, one after another in each. Several workers may share one queue."""
 
     database: Database
     audit: AuditLog
@@ -33,10 +33,16 @@ class Worker:
     embed: EmbedDocument
 
     async def run_forever(self) -> None:
-        """Work until cancelled. Trouble with the database or the log pauses the loop, it does not end it."""
+        """Work until cancelled. Trouble with the database or the log pauses a lane, it does not end it."""
+        async with asyncio.TaskGroup() as lanes:
+            for kind in JobKind:
+                lanes.create_task(self._lane(kind))
+
+    async def _lane(self, kind: JobKind) -> None:
+        """Jobs of one kind: embedding a long document takes minutes, and whoever hands in the next must not wait for that."""
         while True:
             try:
-                worked = await self.run_once()
+                worked = await self._run_next((kind,))
             except (UpstreamUnavailableError, AuditUnavailableError):
                 _log.warning("worker_paused")
                 worked = False
@@ -51,7 +57,9 @@ class Worker:
 
     async def run_once(self, *, only_ingest: bool = False) -> bool:
         """Run one job; returns whether there was one."""
-        kinds = (JobKind.INGEST,) if only_ingest else tuple(JobKind)
+        return await self._run_next((JobKind.INGEST,) if only_ingest else tuple(JobKind))
+
+    async def _run_next(self, kinds: tuple[JobKind, ...]) -> bool:
         async with self.database.write() as tx:
             job = await job_rows.lease_next(tx, kinds, datetime.now(UTC))
         if job is None:
@@ -62,7 +70,7 @@ class Worker:
             await self._quarantine(job, error.detail)
         except (UpstreamUnavailableError, AuditUnavailableError, ConfigurationError) as error:
             await self._retry(job, error.detail)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a worker loop: one document must not stop the others, and the job says so
             _log.exception("job_failed", job=job.job_id, kind=job.kind.value)
             await self._retry(job, "The document could not be processed.")
         else:

@@ -81,9 +81,19 @@ _KINDS = (
 )
 
 
-def match_type(question: str, text: str) -> Match:
-    """Tell whether `text` holds a thing of the kind `question` asks for; any one of several kinds asked is enough."""
-    wanted = [kind.held for kind in _KINDS if kind.asked.search(question)]
-    if not wanted:
-        return Match.NOTHING_ASKED
-    return Match.PRESENT if any(all(pattern.search(text) for pattern in held) for held in wanted) else Match.ABSENT
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The kinds of thing one question asks for. Recognized once a question, for it is matched against a hundred sentences."""
+
+    wanted: tuple[tuple[re.Pattern[str], ...], ...]
+
+    def match(self, text: str) -> Match:
+        """Tell whether `text` holds a thing of a kind asked for; any one of several kinds is enough."""
+        if not self.wanted:
+            return Match.NOTHING_ASKED
+        return Match.PRESENT if any(all(pattern.search(text) for pattern in held) for held in self.wanted) else Match.ABSENT
+
+
+def asked_by(question: str) -> Asked:
+    """Recognize what a question asks for."""
+    return Asked(tuple(kind.held for kind in _KINDS if kind.asked.search(question)))

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.answer.answer_types import match_type
+from app.answer.answer_types import asked_by
 from app.answer.ranking import RankedChunk
 from app.domain.content import EvidenceState
 from app.domain.search import Calibration
@@ -95,30 +95,34 @@ def evidence_state(value: float, calibration: Calibration) -> EvidenceState:
 
 
 def _scored(question: str, term_weights: Mapping[str, float], passages: Sequence[QuotablePassage]) -> Iterator[_Scored]:
+    asked = asked_by(question)
     for number, passage in enumerate(passages):
-        question_stems = _weights_by_stem(term_weights, passage.language)
-        around = set(_stems_of(passage.around, passage.language))
+        words_of = [split_words(passage.text[start:end]) for start, end in passage.sentences]
+        around = split_words(passage.around)
+        question_stems, stem_of = _stems_held(term_weights, [around, *words_of], passage.language)
         candidate = passage.ranked.candidate
         base = 0.5 * (passage.ranked.score + passage.ranked.document_score)
         for sentence, (start, end) in enumerate(passage.sentences):
             text = passage.text[start:end]
             if not text.strip():
                 continue
-            coverage = _coverage(question_stems, around.union(_stems_of(text, passage.language)))
+            coverage = _coverage(question_stems, {stem_of[word] for word in (*around, *words_of[sentence]) if word in stem_of})
             context = candidate.sentence_cosines[sentence] if sentence < len(candidate.sentence_cosines) else 0.0
             standalone = candidate.standalone_cosines[sentence] if sentence < len(candidate.standalone_cosines) else 0.0
             score = base + _CONTEXT_WEIGHT * context + _STANDALONE_WEIGHT * standalone + _COVERAGE_WEIGHT * coverage
-            score += _TYPE_WEIGHT * match_type(question, text) - _SHORT_PENALTY * (len(text) < _SHORT_CHARACTERS)
+            score += _TYPE_WEIGHT * asked.match(text) - _SHORT_PENALTY * (len(text) < _SHORT_CHARACTERS)
             yield _Scored(score, number, sentence, coverage)
 
 
-def _weights_by_stem(term_weights: Mapping[str, float], language: str) -> list[tuple[str, float]]:
-    words = list(term_weights)
-    return list(zip(stems(words, language_code(language)), term_weights.values(), strict=True))
-
-
-def _stems_of(text: str, language: str) -> list[str]:
-    return stems(split_words(text), language_code(language))
+def _stems_held(
+    term_weights: Mapping[str, float], texts: Sequence[Sequence[str]], language: str
+) -> tuple[list[tuple[str, float]], dict[str, str]]:
+    """Stems of the question with their idf, and those of the words of `texts` that have one of them, by word; each word is stemmed once."""
+    code = language_code(language)
+    question_stems = list(zip(stems(list(term_weights), code), term_weights.values(), strict=True))
+    wanted = {stem for stem, _ in question_stems}
+    distinct = list({word for words in texts for word in words})
+    return question_stems, {word: stem for word, stem in zip(distinct, stems(distinct, code), strict=True) if stem in wanted}
 
 
 def _coverage(question_stems: Sequence[tuple[str, float]], held: set[str]) -> float:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.answer.answer_types import Match, match_type
+from app.answer.answer_types import Match, asked_by
 from app.answer.quotes import MOST_CHARACTERS, MOST_QUOTES, QuotablePassage, choose_quotes, confidence, evidence_state
 from app.answer.ranking import RankedChunk
 from app.domain.content import ChunkId, DocumentId, EvidenceState
@@ -142,4 +142,4 @@ def test_quotes_are_always_few_short_disjoint_and_inside_their_passage(given_pas
     ],
 )
 def test_the_kind_of_thing_asked_for_is_recognized(question: str, text: str, expected: Match) -> None:
-    assert match_type(question, text) is expected
+    assert asked_by(question).match(text) is expected

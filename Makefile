@@ -26,6 +26,7 @@ $(UV): requirements/bootstrap.txt
 	@touch $@
 
 $(VENV)/.setup: requirements/setup.txt pyproject.toml $(UV)
+	@echo "Installing Python packages into $(VENV) …"
 	@$(INSTALL) -r requirements/setup.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
@@ -39,6 +40,7 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.test
 	@touch $@
 
 models/.ready: app/model_files.py app/llm/conversion.py app/llm/bert_graph.py | $(VENV)/.setup
+	@echo "Fetching and preparing the models …"
 	@$(BIN)/portcullis models
 	@touch $@
 

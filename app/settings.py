@@ -12,6 +12,8 @@ from app.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The installation: where policies/, migrations/, examples/ and models/ lie by default."""
+DEMO_MARKER = "demo.json"
+"""File in the data folder of a demo installation that holds its address."""
 _PREFIX = "PORTCULLIS_"
 _NOT_SETTINGS = {"PORTCULLIS_CONFIG", "PORTCULLIS_SHARED"}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import json
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -60,11 +61,12 @@ from app.policy.bundle import read_folder
 from app.privacy.book import RedactionBook
 from app.privacy.detector import Detector
 from app.sample import read_people, read_suggestions
-from app.settings import Settings
+from app.settings import DEMO_MARKER, Settings
 from app.storage import job_rows, schema
 from app.storage.document_rows import AnalyzedChunk
 from app.storage.transaction import Database
 
+_NO_ISSUER = "No sign-in service is configured: set PORTCULLIS_OIDC_ISSUER, or start `portcullis demo`."
 _log = logger(__name__)
 
 
@@ -207,6 +209,17 @@ async def open_services(settings: Settings, *, is_server: bool = False, models: 
         yield services
 
 
+def check_settings(settings: Settings) -> None:
+    """Raise ConfigurationError, naming what mends it, for what would stop a start: cheap, before any model is loaded."""
+    for name in ("embedder/model.json", "ner-en/config.cfg"):
+        if not (settings.models / name).is_file():
+            message = f"The model file {settings.models / name} is missing. Run `make models`."
+            raise ConfigurationError(message)
+    if not settings.demo and not settings.oidc_issuer:
+        raise ConfigurationError(_NO_ISSUER)
+    _prepare_folder(settings)
+
+
 async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, embedder: LocalEmbedder) -> Services:
     tenant, database = TenantId(settings.tenant), Database(settings.database_url)
     stack.push_async_callback(database.close)
@@ -263,6 +276,9 @@ def _prepare_folder(settings: Settings) -> None:
     except OSError as error:
         message = f"The data folder {settings.data} cannot be made: {error.strerror}. Name another with --data."
         raise ConfigurationError(message) from error
+    if settings.demo:
+        # From now on the command line opens this folder in demo mode, under the address it was made with.
+        (settings.data / DEMO_MARKER).write_text(json.dumps({"public_url": settings.base_url}), encoding="utf-8")
     database = settings.data / "portcullis.db"
     if settings.demo or not database.exists():
         schema.upgrade(settings.database_url, settings.migrations)
@@ -286,8 +302,7 @@ def _identity(settings: Settings, stack: AsyncExitStack) -> Identity:
     demo = demo_issuer(settings) if settings.demo else None
     issuer = demo.address.issuer if demo else settings.oidc_issuer
     if not issuer:
-        message = "No sign-in service is configured: set PORTCULLIS_OIDC_ISSUER, or start `portcullis demo`."
-        raise ConfigurationError(message)
+        raise ConfigurationError(_NO_ISSUER)
     remote = RemoteKeys(issuer, client)
     keys: KeySource = demo or remote
     access = TokenVerifier(TokenRules(issuer, settings.oidc_audience, settings.oidc_algorithms, settings.oidc_leeway_s), keys)

@@ -2,7 +2,6 @@
 
 import sys
 
-import click
 import typer
 
 from app.cli import asking, auditing, caring, evaluating, loading, policies, running
@@ -26,17 +25,9 @@ app.add_typer(evaluating.app, name="eval")
 def main() -> None:
     """Entry point. No error ends in a stack trace."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        app()
     except PortcullisError as error:
         sys.stderr.write(f"portcullis: {error.detail}\n")
-        sys.exit(1)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except click.Abort:
-        sys.stderr.write("portcullis: stopped.\n")
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)

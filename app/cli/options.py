@@ -14,10 +14,9 @@ from app.domain.identity import Caller
 from app.errors import ConfigurationError
 from app.identity.subjects import subject_from_claims, with_purpose
 from app.observability import configure_logging
-from app.settings import Settings, load_settings
+from app.settings import DEMO_MARKER, Settings, load_settings
 from app.wiring import Services, open_services
 
-DEMO_FILE = "demo.json"
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder of an embedded installation.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 AsOption = Annotated[str | None, typer.Option("--as", help="Sample person to act as (demo installations).")]
@@ -28,7 +27,7 @@ _Result = TypeVar("_Result")
 def settings_for(data: Path | None, **overrides: Any) -> Settings:  # noqa: ANN401 - settings of any type
     """Settings of an installation. A folder that a demo made is opened in demo mode, under the address it was made with."""
     settings = load_settings(data=data, **overrides)
-    marker = settings.data / DEMO_FILE
+    marker = settings.data / DEMO_MARKER
     if settings.demo or not marker.exists():
         return settings
     address = json.loads(marker.read_text(encoding="utf-8"))["public_url"]

@@ -1,7 +1,6 @@
 """Commands that run: `demo`, `serve`, `worker`."""
 
 import asyncio
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,12 +11,12 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from app.cli.options import DEMO_FILE, DataOption, settings_for
+from app.cli.options import DataOption, settings_for
 from app.cli.seeding import seed
 from app.cli.tour import tour
 from app.observability import configure_logging
 from app.settings import Settings, load_settings
-from app.wiring import open_services
+from app.wiring import check_settings, open_services
 
 _DEMO_DATA = Path("data")
 
@@ -53,7 +52,6 @@ def demo(
 
 async def _seed(settings: Settings) -> None:
     async with open_services(settings) as services:
-        (settings.data / DEMO_FILE).write_text(json.dumps({"public_url": settings.base_url}), encoding="utf-8")
         taken = await seed(services, is_embedding=True)
         await services.worker.drain()
     if taken:
@@ -70,6 +68,7 @@ def serve(data: DataOption = None) -> None:
 
 
 def _serve(settings: Settings) -> None:
+    check_settings(settings)
     # The server reads its settings where every server does; this process has them from the command line.
     os.environ |= {f"PORTCULLIS_{name.upper()}": str(value) for name, value in _given(settings).items()}
     uvicorn.run(

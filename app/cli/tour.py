@@ -8,7 +8,7 @@ import typer
 
 from app.answer.question import Question
 from app.cli.asking import answer_for
-from app.cli.options import DEMO_FILE, caller_as
+from app.cli.options import caller_as
 from app.cli.seeding import seed
 from app.domain.access import Acl, AclMode
 from app.domain.content import Answer, AnswerState, DocumentId
@@ -40,7 +40,6 @@ class Shown:
 async def tour(settings: Settings, *, as_json: bool) -> bool:
     """Run every step in a fresh folder; returns whether one did not come out as promised."""
     async with open_services(settings) as services:
-        (settings.data / DEMO_FILE).write_text(json.dumps({"public_url": settings.base_url}), encoding="utf-8")
         await seed(services, is_embedding=True)
         await services.worker.drain()
         steps: tuple[Callable[[Services], Awaitable[Shown]], ...] = (

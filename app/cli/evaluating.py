@@ -37,10 +37,14 @@ def answers(
     rows = _read_lines(questions)
 
     async def work(services: Services) -> list[AnsweredQuestion]:
-        caller = await caller_as(services, person)
-        return [await _answered(services, caller, row, collection) for row in rows]
+        return await ask_all(services, await caller_as(services, person), rows, collection)
 
     _report(answer_measures(run_with(settings_for(data), work)), minimum, None)
+
+
+async def ask_all(services: Services, caller: Caller, rows: list[dict[str, Any]], collection: str) -> list[AnsweredQuestion]:
+    """Ask each question of a labelled set as `caller`; its conversation is deleted again."""
+    return [await _answered(services, caller, row, collection) for row in rows]
 
 
 async def _answered(services: Services, caller: Caller, row: dict[str, Any], collection: str) -> AnsweredQuestion:

@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-from app.web import asking, demo_issuer, officers, records, signing, themes
+from app.web import asking, demo_issuer, officers, records, reference, signing, themes
 from app.web.dependencies import SignInNeededError
 from app.web.templating import STATIC, page
 
@@ -16,7 +16,7 @@ _TITLES = {401: "Sign in first", 403: "Not allowed", 404: "Nothing here", 413: "
 def mount(application: FastAPI) -> None:
     """Add the pages to `application`."""
     application.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for module in (signing, themes, asking, records, officers, demo_issuer):
+    for module in (signing, themes, asking, records, officers, reference, demo_issuer):
         application.include_router(module.router)
     application.add_exception_handler(SignInNeededError, _to_sign_in)
 

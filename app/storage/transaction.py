@@ -5,11 +5,14 @@ polling the file: with the busy handler alone 64 writers waited over a second.
 """
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import orjson
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -17,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.errors import ConfigurationError, UpstreamUnavailableError
+from app.storage.driver import connector
 
 _WRITE = "portcullis_write"
 _LOCK_WAIT_S = 2.0
@@ -68,7 +72,13 @@ class Database:
 def _sqlite_engine(url: URL) -> AsyncEngine:
     # Parameters are questions, passages and names: they must not stand in an error's words, which end in logs.
     engine = create_async_engine(
-        url, pool_size=8, max_overflow=8, pool_timeout=_LOCK_WAIT_S, connect_args={"timeout": _LOCK_WAIT_S}, hide_parameters=True
+        url,
+        async_creator=connector(url.database or "", _LOCK_WAIT_S),
+        pool_size=8,
+        max_overflow=8,
+        pool_timeout=_LOCK_WAIT_S,
+        hide_parameters=True,
+        json_deserializer=_from_json,
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -86,6 +96,14 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
     return engine
+
+
+def _from_json(text: str) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        # Broken sources hold lone surrogates, which only the slower reader takes.
+        return json.loads(text)
 
 
 @asynccontextmanager

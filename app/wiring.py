@@ -7,7 +7,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -21,12 +21,14 @@ from app.answer.ranked_set import Bench, RankedSetQuery
 from app.answer.retrieval import ANSWER_ACTIONS, Retrieval
 from app.answer.search import SearchPassages
 from app.audit.digests import load_or_create_key
+from app.audit.events import Happening, by_system
 from app.audit.log import AuditLog
 from app.audit.signer import CheckpointSigner
 from app.domain.access import Action
+from app.domain.audit import EventType
 from app.domain.content import Chunk, Collection
 from app.domain.identity import TenantId
-from app.errors import ConfigurationError, PolicyInvalidError, PortcullisError
+from app.errors import AuditUnavailableError, ConfigurationError, PolicyInvalidError, PortcullisError, UpstreamUnavailableError
 from app.govern.activate import ActivatePolicyBundle
 from app.govern.collections import ManageCollections
 from app.govern.document_changes import ChangeDocuments
@@ -36,6 +38,7 @@ from app.govern.overview import ReviewLog
 from app.govern.policies import ReadPolicy
 from app.govern.privacy import AnalyzeText
 from app.govern.receipts import ReadReceipts
+from app.govern.retention import ApplyRetention
 from app.govern.sign_ins import RecordSignIn
 from app.govern.trail import ReadAuditTrail
 from app.identity.demo_issuer import DemoIssuer, IssuerAddress, Person
@@ -66,6 +69,7 @@ from app.storage import job_rows, schema
 from app.storage.document_rows import AnalyzedChunk
 from app.storage.transaction import Database
 
+_RETENTION_EVERY_S = 3600.0
 _NO_ISSUER = "No sign-in service is configured: set PORTCULLIS_OIDC_ISSUER, or start `portcullis demo`."
 _log = logger(__name__)
 
@@ -102,6 +106,7 @@ class Services:
     explain: ExplainAccess
     policies: ReadPolicy
     sign_ins: RecordSignIn
+    retention: ApplyRetention
     trail: ReadAuditTrail
     receipts: ReadReceipts
     overview: ReviewLog
@@ -258,6 +263,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
         explain=ExplainAccess(database, policy, audit, identity.claims),
         policies=ReadPolicy(database, policy),
         sign_ins=RecordSignIn(database, audit, identity.sessions),
+        retention=ApplyRetention(database, index, audit, timedelta(days=settings.purge_after_days)),
         trail=trail,
         receipts=ReadReceipts(database, policy, audit),
         overview=ReviewLog(database, policy, audit, trail),
@@ -344,11 +350,14 @@ async def _start_background(services: Services, stack: AsyncExitStack) -> None:
     tasks = [
         _every(services.settings.checkpoint_every_s, lambda: _sign(services)),
         _every(services.settings.policy_poll_s, services.policy_watch.look),
+        _every(_RETENTION_EVERY_S, lambda: _retain(services)),
     ]
     if _hold_worker_lock(services.settings.data, stack):
         async with services.database.write() as tx:
             await job_rows.release_leases(tx, datetime.now(UTC))
         tasks.append(services.worker.run_forever())
+    with suppress(AuditUnavailableError, UpstreamUnavailableError):
+        await services.audit.record(by_system(services.tenant, Happening(EventType.LOG_STARTED)))
     running = [asyncio.create_task(task) for task in tasks]
 
     async def stop() -> None:
@@ -368,6 +377,10 @@ def _hold_worker_lock(data: Path, stack: AsyncExitStack) -> bool:
     except OSError:
         return False
     return True
+
+
+async def _retain(services: Services) -> None:
+    await services.retention.run(services.tenant)
 
 
 async def _sign(services: Services) -> None:

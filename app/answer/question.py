@@ -92,21 +92,21 @@ class AnswerQuestion:
             state, passages = AnswerState.REFUSED, ()
         receipt = await self._record_intent(caller, question, evidence, (state, passages, writing))
         answer = unwritten(writing, question.text, evidence, (state, passages, receipt))
-        if state is AnswerState.ANSWERED:
-            brief = Brief(question.text, passages, citations, hidden_values(evidence))
-            spoken: list[DraftSentence] = []
-            try:
-                yield Started(answer.answer_id, receipt, passages)
-                async for sentence in self.writer.write(brief):
-                    spoken.append(sentence)
-                    if sentence.is_supported:
-                        yield Spoken(sentence.text, sentence.citations)
-                answer = await self._release(caller, owner, written(answer, spoken, citations), writing)
-            except BaseException:
-                await record_aborted(self.database, self.audit, by_caller(caller, aborted(evidence.decision, writing, passages)))
-                raise
-        else:
-            answer = await self._release(caller, owner, answer, writing)
+        if state is not AnswerState.ANSWERED:
+            yield await self._release(caller, owner, answer, writing)
+            return
+        brief = Brief(question.text, passages, citations, hidden_values(evidence))
+        spoken: list[DraftSentence] = []
+        try:
+            yield Started(answer.answer_id, receipt, passages)
+            async for sentence in self.writer.write(brief):
+                spoken.append(sentence)
+                if sentence.is_supported:
+                    yield Spoken(sentence.text, sentence.citations)
+            answer = await self._release(caller, owner, written(answer, spoken, citations), writing)
+        except BaseException:
+            await record_aborted(self.database, self.audit, by_caller(caller, aborted(evidence.decision, writing, passages)))
+            raise
         yield answer
 
     async def _deny(self, caller: Caller, question: Question, evidence: Evidence) -> None:

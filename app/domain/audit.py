@@ -33,6 +33,7 @@ class EventType(StrEnum):
     DOCUMENT_SUBMITTED = "document.submitted"
     DOCUMENT_INGESTED = "document.ingested"
     DOCUMENT_WITHDRAWN = "document.withdrawn"
+    DOCUMENT_PURGED = "document.purged"
     INGEST_REJECTED = "ingest.rejected"
     ACL_CHANGED = "acl.changed"
     LABEL_CHANGED = "label.changed"

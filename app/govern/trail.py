@@ -78,7 +78,7 @@ class ReadAuditTrail:
 
     async def proof(self, caller: Caller, event_id: EventId) -> InclusionProof:
         """Inclusion proof of one entry. Needs `audit.read`; recorded."""
-        return await self.audit.prove(caller.subject.tenant, await self._entry(caller, event_id))
+        return await self.audit.prove(caller.subject.tenant, await self._entry(caller, event_id, EventType.PROOF_ISSUED))
 
     async def export(self, tenant: TenantId) -> AsyncIterator[dict[str, Any]]:
         """Every entry in order: its index, the leaf bytes (standard base64) and the event parsed from them."""
@@ -111,11 +111,11 @@ class ReadAuditTrail:
         signed = self.signer.last_signed(log_name(tenant))
         return await verify_log(self.database, tenant, self.audit.verifier_key(tenant), signed)
 
-    async def _entry(self, caller: Caller, event_id: EventId) -> LogEntry:
+    async def _entry(self, caller: Caller, event_id: EventId, recorded_as: EventType = EventType.AUDIT_QUERIED) -> LogEntry:
         decision = await require_right(self.database, self.policy, self.audit, caller, Action.AUDIT_READ)
         async with self.database.read() as tx:
             entry = await self.audit.find(tx, caller.subject.tenant, event_id)
-        await self.audit.record(by_caller(caller, decided(EventType.AUDIT_QUERIED, decision, (), {"event_id": event_id})))
+        await self.audit.record(by_caller(caller, decided(recorded_as, decision, (), {"event_id": event_id})))
         return entry
 
 

@@ -164,6 +164,17 @@ async def _drop_version(tx: Transaction, document_id: DocumentId, version: int) 
     await tx.connection.execute(delete(document_version).where(*same))
 
 
+async def withdrawn_before(tx: Transaction, tenant: TenantId, moment: datetime, limit: int) -> list[DocumentId]:
+    """Withdrawn documents that still hold text and were last changed before `moment`, at most `limit`."""
+    statement = (
+        select(document.c.document_id)
+        .join(document_version, document_version.c.document_id == document.c.document_id)
+        .where(document.c.tenant == tenant, document.c.state == DocumentState.WITHDRAWN.value, document.c.updated_at < moment)
+    )
+    rows = await tx.connection.execute(statement.distinct().order_by(document.c.document_id).limit(limit))
+    return [DocumentId(row.document_id) for row in rows]
+
+
 async def purge_document(tx: Transaction, document_id: DocumentId) -> None:
     """Remove every version and chunk of a withdrawn document; its row stays as a tombstone."""
     await tx.connection.execute(delete(chunk).where(chunk.c.document_id == document_id))

@@ -110,6 +110,11 @@ def test_every_setting_event_and_command_is_documented() -> None:
     assert [f"{group} {name}" for group, names in groups for name in names if f"{group} {name}" not in named] == []
 
 
+def test_every_kind_of_event_is_written_somewhere() -> None:
+    code = "\n".join(path.read_text(encoding="utf-8") for path in FILES if path.name != "audit.py" or path.parent.name != "domain")
+    assert [one.name for one in EventType if f"EventType.{one.name}" not in code] == []
+
+
 def test_every_dependency_has_its_reason() -> None:
     text = (ROOT / "docs/decisions/0001-dependencies.md").read_text(encoding="utf-8").casefold()
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -1,0 +1,40 @@
+"""ApplyRetention: the text of withdrawn documents is deleted when its time is up. The row stays as a tombstone, the record for ever."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from app.audit.events import Happening, by_system
+from app.audit.events import document as about
+from app.audit.log import AuditLog
+from app.domain.audit import EventType
+from app.domain.identity import TenantId
+from app.domain.ports import PassageIndex
+from app.storage import document_rows
+from app.storage.transaction import Database
+
+_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class ApplyRetention:
+    """Deletes what was withdrawn long enough ago. Powers: the register, the index, the log."""
+
+    database: Database
+    index: PassageIndex
+    audit: AuditLog
+    purge_after: timedelta
+
+    async def run(self, tenant: TenantId) -> int:
+        """Purge documents whose withdrawal is older than `purge_after`, each with its record in one transaction; returns how many."""
+        before, purged = datetime.now(UTC) - self.purge_after, 0
+        async with self.database.read() as tx:
+            due = await document_rows.withdrawn_before(tx, tenant, before, _AT_ONCE)
+        for document_id in due:
+            # Again: a withdrawal whose second half was interrupted left its words in the index.
+            await self.index.remove(document_id)
+            async with self.database.write() as tx:
+                await document_rows.purge_document(tx, document_id)
+                happening = Happening(EventType.DOCUMENT_PURGED, references=(about(document_id),))
+                await self.audit.record_in(tx, by_system(tenant, happening))
+            purged += 1
+        return purged

@@ -1,0 +1,18 @@
+"""The composition root: the only place that builds rooms and flows, once, and the only place that stops them."""
+
+from app.wiring.building import Models, check_settings, load_models, open_services
+from app.wiring.measuring import prepare_models, rank_set
+from app.wiring.people import demo_issuer
+from app.wiring.services import Identity, Services
+
+__all__ = [
+    "Identity",
+    "Models",
+    "Services",
+    "check_settings",
+    "demo_issuer",
+    "load_models",
+    "open_services",
+    "prepare_models",
+    "rank_set",
+]

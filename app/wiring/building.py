@@ -1,0 +1,174 @@
+"""Builds rooms and flows for settings, once, and stops them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from app.answer.drafting import ExtractiveWriter, GenerativeWriter, Writer
+from app.answer.feedback import GiveFeedback
+from app.answer.history import ReadHistory
+from app.answer.question import AnswerQuestion
+from app.answer.retrieval import ANSWER_ACTIONS, Retrieval
+from app.answer.search import SearchPassages
+from app.audit.digests import load_or_create_key
+from app.audit.log import AuditLog
+from app.audit.signer import CheckpointSigner
+from app.domain.access import Action
+from app.domain.identity import TenantId
+from app.errors import ConfigurationError
+from app.govern.activate import ActivatePolicyBundle
+from app.govern.collections import ManageCollections
+from app.govern.document_changes import ChangeDocuments
+from app.govern.documents import ReadDocuments
+from app.govern.explain import ExplainAccess
+from app.govern.overview import ReviewLog
+from app.govern.policies import ReadPolicy
+from app.govern.privacy import AnalyzeText
+from app.govern.receipts import ReadReceipts
+from app.govern.retention import ApplyRetention
+from app.govern.sign_ins import RecordSignIn
+from app.govern.trail import ReadAuditTrail
+from app.index.embedded import EmbeddedIndex
+from app.ingest.document import EmbedDocument, IngestDocument
+from app.ingest.sandbox import ParseLimits, ParserSandbox
+from app.ingest.submit import SubmitDocument
+from app.ingest.worker import Worker
+from app.llm.chat import OpenAIChat, load_prompt
+from app.llm.embedder import LocalEmbedder
+from app.policy.book import PolicyBook
+from app.privacy.book import RedactionBook
+from app.privacy.detector import Detector
+from app.settings import DEMO_MARKER, Settings
+from app.storage import schema
+from app.storage.transaction import Database
+from app.wiring.background import start_background
+from app.wiring.people import NO_ISSUER, identity_for
+from app.wiring.services import PolicyWatch, Services
+
+
+@dataclass(frozen=True)
+class Models:
+    """The loaded models: hundreds of megabytes that several services of one process may share."""
+
+    detector: Detector
+    embedder: LocalEmbedder
+
+
+async def load_models(settings: Settings) -> Models:
+    """Load both models. Raises ConfigurationError naming `make models` when a folder is missing or damaged."""
+    detector, embedder = await asyncio.gather(
+        asyncio.to_thread(Detector, settings.models / "ner-en"),
+        asyncio.to_thread(LocalEmbedder, settings.models / "embedder", threads=settings.embed_threads),
+    )
+    return Models(detector, embedder)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, *, is_server: bool = False, models: Models | None = None) -> AsyncIterator[Services]:
+    """Build everything for `settings`; with `is_server` also run the worker, the signer's clock and the policy watch.
+
+    `models` that are given are shared and stay open. Raises ConfigurationError, naming the command that mends it, when models,
+    schema or keys are not as they must be.
+    """
+    _prepare_folder(settings)
+    loaded = models or await load_models(settings)
+    async with AsyncExitStack() as stack:
+        if models is None:
+            stack.callback(loaded.embedder.close)
+        services = await _build(settings, stack, loaded.detector, loaded.embedder)
+        await services.audit.start(services.tenant)
+        await services.policy_watch.look()
+        if is_server:
+            await start_background(services, stack)
+        yield services
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise ConfigurationError, naming what mends it, for what would stop a start: cheap, before any model is loaded."""
+    for name in ("embedder/model.json", "ner-en/config.cfg"):
+        if not (settings.models / name).is_file():
+            message = f"The model file {settings.models / name} is missing. Run `make models`."
+            raise ConfigurationError(message)
+    if not settings.demo and not settings.oidc_issuer:
+        raise ConfigurationError(NO_ISSUER)
+    _prepare_folder(settings)
+
+
+async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, embedder: LocalEmbedder) -> Services:
+    tenant, database = TenantId(settings.tenant), Database(settings.database_url)
+    stack.push_async_callback(database.close)
+    index = EmbeddedIndex(settings.data / "index.db", dictionary=embedder.known_words())
+    stack.callback(index.close)
+    signer = CheckpointSigner(settings.data / "signer")
+    audit, policy, redaction = AuditLog(database, signer), PolicyBook(), RedactionBook()
+    sandbox = ParserSandbox(ParseLimits(settings.parse_memory_bytes, settings.parse_seconds, settings.parse_seconds * 2.0))
+    await stack.enter_async_context(sandbox)
+    retrieval = Retrieval(database, policy, redaction, index, embedder)
+    digest_key = load_or_create_key(settings.data / "digest.key")
+    writer, needs = _writer(settings)
+    activate = ActivatePolicyBundle(database, audit)
+    trail = ReadAuditTrail(database, policy, audit, signer, digest_key)
+    identity = identity_for(settings, stack)
+    return Services(
+        settings=settings,
+        tenant=tenant,
+        database=database,
+        audit=audit,
+        identity=identity,
+        search=SearchPassages(retrieval, audit, embedder.calibration, digest_key),
+        answer=AnswerQuestion(database, retrieval, writer, audit, embedder.calibration, digest_key, needs),
+        history=ReadHistory(database, policy, redaction, audit),
+        feedback=GiveFeedback(database, audit),
+        submit=SubmitDocument(database, policy, audit),
+        worker=Worker(
+            database,
+            audit,
+            IngestDocument(database, index, audit, detector, sandbox.parse),
+            EmbedDocument(database, index, embedder),
+        ),
+        documents=ReadDocuments(database, policy, redaction, audit),
+        changes=ChangeDocuments(database, policy, index, audit),
+        collections=ManageCollections(database, policy, audit),
+        explain=ExplainAccess(database, policy, audit, identity.claims),
+        policies=ReadPolicy(database, policy),
+        sign_ins=RecordSignIn(database, audit, identity.sessions),
+        retention=ApplyRetention(database, index, audit, timedelta(days=settings.purge_after_days)),
+        trail=trail,
+        receipts=ReadReceipts(database, policy, audit),
+        overview=ReviewLog(database, policy, audit, trail),
+        privacy=AnalyzeText(database, policy, redaction, audit, detector),
+        activate=activate,
+        policy=policy,
+        index=index,
+        embedder=embedder,
+        policy_watch=PolicyWatch(activate, tenant, settings.policies),
+    )
+
+
+def _prepare_folder(settings: Settings) -> None:
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"The data folder {settings.data} cannot be made: {error.strerror}. Name another with --data."
+        raise ConfigurationError(message) from error
+    if settings.demo:
+        # From now on the command line opens this folder in demo mode, under the address it was made with.
+        (settings.data / DEMO_MARKER).write_text(json.dumps({"public_url": settings.base_url}), encoding="utf-8")
+    database = settings.data / "portcullis.db"
+    if settings.demo or not database.exists():
+        schema.upgrade(settings.database_url, settings.migrations)
+        database.chmod(0o600)
+    else:
+        schema.check_current(settings.database_url, settings.migrations)
+
+
+def _writer(settings: Settings) -> tuple[Writer, tuple[Action, ...]]:
+    if not settings.llm_base_url:
+        return ExtractiveWriter(), ANSWER_ACTIONS
+    key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else ""
+    chat = OpenAIChat(settings.llm_base_url, settings.llm_model, key, timeout_s=settings.llm_timeout_s)
+    outside = (Action.GENERATE_EXTERNAL,) if settings.llm_is_external else ()
+    return GenerativeWriter(chat, load_prompt("answer")), (*ANSWER_ACTIONS, *outside)

@@ -1,0 +1,46 @@
+"""Builds identity: the verifier of the configured issuer, or the demo's own."""
+
+from contextlib import AsyncExitStack
+
+import httpx
+
+from app.domain.identity import TenantId
+from app.errors import ConfigurationError
+from app.identity.demo_issuer import DemoIssuer, IssuerAddress, Person
+from app.identity.keys import KeySource, RemoteKeys
+from app.identity.sessions import Sessions
+from app.identity.sign_in import SignIn
+from app.identity.subjects import ClaimNames
+from app.identity.tokens import TokenRules, TokenVerifier
+from app.sample import read_people
+from app.settings import Settings
+from app.wiring.services import Identity
+
+NO_ISSUER = "No sign-in service is configured: set PORTCULLIS_OIDC_ISSUER, or start `portcullis demo`."
+
+
+def identity_for(settings: Settings, stack: AsyncExitStack) -> Identity:
+    """Identity of an installation. Raises ConfigurationError when no issuer is configured outside demo mode."""
+    client = httpx.AsyncClient(trust_env=False)
+    stack.push_async_callback(client.aclose)
+    demo = demo_issuer(settings) if settings.demo else None
+    issuer = demo.address.issuer if demo else settings.oidc_issuer
+    if not issuer:
+        raise ConfigurationError(NO_ISSUER)
+    remote = RemoteKeys(issuer, client)
+    keys: KeySource = demo or remote
+    access = TokenVerifier(TokenRules(issuer, settings.oidc_audience, settings.oidc_algorithms, settings.oidc_leeway_s), keys)
+    identity = TokenVerifier(TokenRules(issuer, settings.oidc_client_id, settings.oidc_algorithms, settings.oidc_leeway_s), keys)
+    names = ClaimNames(settings.claim_groups, settings.claim_roles, settings.claim_clearance, settings.claim_purposes)
+    secret = settings.oidc_client_secret.get_secret_value() if settings.oidc_client_secret else None
+    sign_in = SignIn(settings.oidc_client_id, secret, access, identity, remote)
+    return Identity(access, Sessions(TenantId(settings.tenant), names), sign_in, names, demo)
+
+
+def demo_issuer(settings: Settings) -> DemoIssuer:
+    """The bundled issuer with the sample people. Raises ConfigurationError outside demo mode or off loopback."""
+    people = [
+        Person(one.name, one.description, one.groups, one.roles, one.clearance, one.purposes) for one in read_people(settings.examples)
+    ]
+    address = IssuerAddress(settings.base_url, settings.oidc_client_id, settings.oidc_audience, settings.demo)
+    return DemoIssuer(address, people, settings.data / "demo-issuer.pem")

@@ -1,0 +1,147 @@
+"""Everything the doors may call, as one frozen value, and whether each part is ready."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.answer.feedback import GiveFeedback
+from app.answer.history import ReadHistory
+from app.answer.question import AnswerQuestion
+from app.answer.search import SearchPassages
+from app.audit.log import AuditLog
+from app.domain.content import Collection
+from app.domain.identity import TenantId
+from app.errors import ConfigurationError, PolicyInvalidError, PortcullisError
+from app.govern.activate import ActivatePolicyBundle
+from app.govern.collections import ManageCollections
+from app.govern.document_changes import ChangeDocuments
+from app.govern.documents import ReadDocuments
+from app.govern.explain import ExplainAccess
+from app.govern.overview import ReviewLog
+from app.govern.policies import ReadPolicy
+from app.govern.privacy import AnalyzeText
+from app.govern.receipts import ReadReceipts
+from app.govern.retention import ApplyRetention
+from app.govern.sign_ins import RecordSignIn
+from app.govern.trail import ReadAuditTrail
+from app.identity.demo_issuer import DemoIssuer
+from app.identity.sessions import Sessions
+from app.identity.sign_in import SignIn
+from app.identity.subjects import ClaimNames
+from app.identity.tokens import TokenVerifier
+from app.index.embedded import EmbeddedIndex
+from app.ingest.submit import SubmitDocument
+from app.ingest.worker import Worker
+from app.llm.embedder import LocalEmbedder
+from app.observability import logger
+from app.policy.book import PolicyBook
+from app.policy.bundle import read_folder
+from app.sample import read_suggestions
+from app.settings import Settings
+from app.storage.transaction import Database
+
+_log = logger(__name__)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the doors need to know who asks."""
+
+    tokens: TokenVerifier
+    sessions: Sessions
+    sign_in: SignIn
+    claims: ClaimNames
+    demo: DemoIssuer | None
+
+
+class PolicyWatch:
+    """Looks at the policy folder and activates what changed. A folder that does not load leaves the old policy standing."""
+
+    def __init__(self, activate: ActivatePolicyBundle, tenant: TenantId, folder: Path) -> None:
+        self._activate = activate
+        self._tenant = tenant
+        self._folder = folder
+        self._seen: dict[str, str] | None = None
+        self.problem: str | None = None
+
+    async def look(self) -> None:
+        """Activate the folder when it changed since the last look; keep the problem when it does not load."""
+        try:
+            files = await asyncio.to_thread(read_folder, self._folder)
+            if files == self._seen:
+                return
+            self._seen = files
+            await self._activate.run(self._tenant, files, "system:policy-folder")
+            self.problem = None
+        except PolicyInvalidError as error:
+            if self.problem != error.detail:
+                _log.error("policy_refused", problem_chars=len(error.detail))
+            self.problem = error.detail
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything the doors may call: flows, identity, and health of each part."""
+
+    settings: Settings
+    tenant: TenantId
+    database: Database
+    audit: AuditLog
+    identity: Identity
+    search: SearchPassages
+    answer: AnswerQuestion
+    history: ReadHistory
+    feedback: GiveFeedback
+    submit: SubmitDocument
+    worker: Worker
+    documents: ReadDocuments
+    changes: ChangeDocuments
+    collections: ManageCollections
+    explain: ExplainAccess
+    policies: ReadPolicy
+    sign_ins: RecordSignIn
+    retention: ApplyRetention
+    trail: ReadAuditTrail
+    receipts: ReadReceipts
+    overview: ReviewLog
+    privacy: AnalyzeText
+    activate: ActivatePolicyBundle
+    policy: PolicyBook
+    index: EmbeddedIndex
+    embedder: LocalEmbedder
+    policy_watch: PolicyWatch
+
+    def suggestions(self, readable: Sequence[Collection]) -> list[dict[str, object]]:
+        """Questions to start with, by collection the viewer may read; in demo mode those of the sample company."""
+        if not self.settings.demo:
+            return []
+        asked = read_suggestions(self.settings.examples)
+        return [{"collection": one.name, "label": one.default_label, "questions": asked[one.name]} for one in readable if one.name in asked]
+
+    async def readiness(self) -> dict[str, str]:
+        """Each dependency by name: `ok`, or why not."""
+        checks: dict[str, Callable[[], Awaitable[None]]] = {
+            "database": self.database.check,
+            "index": self.index.check,
+            "audit": self._audit_ready,
+            "policy": self._policy_ready,
+        }
+        report = {}
+        for name, check in checks.items():
+            try:
+                await check()
+                report[name] = "ok"
+            except PortcullisError as error:
+                report[name] = error.detail
+        return report
+
+    async def _audit_ready(self) -> None:
+        if self.audit.refusal is not None:
+            raise ConfigurationError(self.audit.refusal)
+
+    async def _policy_ready(self) -> None:
+        async with self.database.read() as tx:
+            await self.policy.current(tx, self.tenant)
+        if self.policy_watch.problem is not None:
+            raise PolicyInvalidError(self.policy_watch.problem)

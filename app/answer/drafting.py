@@ -67,7 +67,7 @@ class ExtractiveWriter:
     async def write(self, brief: Brief) -> AsyncIterator[DraftSentence]:
         """One sentence block a citation."""
         for citation in brief.citations:
-            quote = " ".join(citation.quote.split())
+            quote = "\n".join(" ".join(line.split()) for line in citation.quote.split("\n") if line.strip())  # a row stays a row
             yield DraftSentence(f"{quote} [{citation.n}]", (citation.n,))
 
 

@@ -6,14 +6,15 @@ Templates print pieces through autoescaping and never a string of markup, so no 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from app.domain.content import Citation, Passage
 from app.domain.privacy import HiddenSpan
 
 _MARK = re.compile(r"\[(\d{1,3})\]|\[([A-Z][A-Z_]{1,40}) hidden\]|\*\*([^*\n]{1,400})\*\*")
+_BAR = " | "
 _BULLET = re.compile(r"^\s*(?:[-*]|\d{1,2}[.)])\s+(.*)$")
 
 
@@ -44,12 +45,16 @@ class Piece:
     strong: bool = False
 
 
+Line = tuple[Piece, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class TextBlock:
-    """A paragraph, or a list of items."""
+    """A paragraph, a list of items, or table rows: then `rows` holds the cells of each line."""
 
     is_list: bool
-    lines: tuple[tuple[Piece, ...], ...]
+    lines: tuple[Line, ...]
+    rows: tuple[tuple[Line, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,39 @@ def answer_blocks(text: str, numbers: Iterable[int] = ()) -> list[TextBlock]:
             blocks[-1] = TextBlock(is_list=True, lines=(*blocks[-1].lines, pieces))
         else:
             blocks.append(TextBlock(is_list=bool(bullet), lines=(pieces,)))
-    return blocks
+    return with_tables(blocks)
+
+
+def source_blocks(lines: Sequence[Sequence[Piece]]) -> list[TextBlock]:
+    """The lines of a passage as paragraphs and tables."""
+    return with_tables([TextBlock(is_list=False, lines=(tuple(line),)) for line in lines])
+
+
+def with_tables(blocks: Sequence[TextBlock]) -> list[TextBlock]:
+    """The same blocks with each run of rows made one table. A lone line with a bar in it is no table: it may be a command."""
+    result: list[TextBlock] = []
+    for width, run in groupby(blocks, key=lambda block: 0 if block.is_list else len(_cells(block.lines[0]))):
+        members = list(run)
+        if width > 1 and len(members) > 1:
+            lines = tuple(block.lines[0] for block in members)
+            result.append(TextBlock(is_list=False, lines=lines, rows=tuple(_cells(line) for line in lines)))
+        else:
+            result += members
+    return result
+
+
+def _cells(line: Line) -> tuple[Line, ...]:
+    """A line cut at the bars between the cells of a row. An anchor stays where its quote begins."""
+    cells: list[list[Piece]] = [[]]
+    for piece in line:
+        anchor = piece.anchor
+        for n, part in enumerate(piece.text.split(_BAR)):
+            if n:
+                cells.append([])
+            if part or _BAR not in piece.text:
+                cells[-1].append(replace(piece, text=part, anchor=anchor))
+                anchor = ""
+    return tuple(tuple(cell) for cell in cells)
 
 
 def _inline(line: str, known: frozenset[int]) -> Iterator[Piece]:
@@ -203,6 +240,7 @@ def spoken_count(count: int, word: str) -> str:
 FILTERS = {
     "passage_lines": passage_lines,
     "answer_blocks": answer_blocks,
+    "source_blocks": source_blocks,
     "citations_of": citations_of,
     "hidden_kinds": hidden_kinds,
     "placed": placed,

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -141,6 +142,11 @@ class Visit:
         if not request.url.startswith((f"{self.address}/", "data:", "blob:")):
             self.problems.append(f"request elsewhere: {request.url}")
 
+    @property
+    def path(self) -> str:
+        """Where the window is, without its query."""
+        return self.page.url.removeprefix(self.address).partition("?")[0]
+
     def open(self, path: str) -> Page:
         """The page at `path`."""
         self.page.goto(f"{self.address}{path}")
@@ -182,6 +188,13 @@ class Lookout:
         finally:
             context.close()
 
+    def verifies(self, receipt: Path, *options: str) -> dict[str, object]:
+        """What the offline verifier says, run alone on the file with the key that the gateway publishes."""
+        key = self.server.call("GET", "/v1/audit/keys", "engineer")["keys"][0]["vkey"]
+        command = [sys.executable, "-I", str(ROOT / "app/audit/verifier.py"), str(receipt), "--key", key, "--json", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - our own command line
+        return dict(json.loads(done.stdout))
+
     def _sign_in(self, person: str) -> Any:  # noqa: ANN401 - the browser's own state
         context = self.browser.new_context()
         page = context.new_page()
@@ -191,3 +204,47 @@ class Lookout:
         state = context.storage_state()
         context.close()
         return state
+
+
+def downloaded(page: Page, link: str, folder: Path) -> Path:
+    """The file that a link hands over."""
+    with page.expect_download() as waiting:
+        page.locator(link).click()
+    target = folder / waiting.value.suggested_filename
+    waiting.value.save_as(target)
+    return target
+
+
+def every_address(lookout: Lookout, questions: tuple[str, ...]) -> dict[str, list[str]]:
+    """Every kind of page by who sees it."""
+    with lookout.visit("engineer") as visit:
+        kept = []
+        for question in questions:
+            visit.open("/ask")
+            visit.ask(question)
+            kept.append(visit.path)
+        visit.open("/conversations")
+        conversation = str(visit.page.locator("a.card-link").nth(2).get_attribute("href"))
+        visit.open("/documents?collection=hr")
+        document = str(visit.page.locator("tbody a").first.get_attribute("href"))
+        receipt = visit.open(kept[0]).locator("#receipt a").first.get_attribute("href")
+    with lookout.visit("compliance-officer") as visit:
+        search = "/log?case_id=SEC-1&reason=Yearly+review"
+        entry = str(visit.open(search).locator("#results tbody a").first.get_attribute("href"))
+    mine = [
+        "/ask",
+        *kept,
+        str(receipt),
+        "/conversations",
+        conversation,
+        f"{conversation}/delete",
+        "/documents",
+        document,
+        "/access-requests",
+    ]
+    return {
+        "": ["/sign-in", "/docs"],
+        "engineer": [*mine, "/nowhere"],
+        "compliance-officer": ["/officer", "/log", search, entry],
+        "administrator": ["/"],
+    }

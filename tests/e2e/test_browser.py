@@ -1,18 +1,14 @@
 """The whole gateway in a real browser: a demo server in its own process, Chromium in front of it, and the people of the sample company."""
 
-import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
-from tests.conftest import ROOT
-from tests.e2e.browsing import Lookout, Visit, chromium, serving
+from tests.e2e.browsing import Lookout, chromium, downloaded, every_address, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -35,22 +31,6 @@ def lookout(seeded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         browser.close()
 
 
-def verifies(lookout: Lookout, receipt: Path, *options: str) -> dict[str, object]:
-    """What the offline verifier says, run alone on the file with the key that the gateway publishes."""
-    key = lookout.server.call("GET", "/v1/audit/keys", "engineer")["keys"][0]["vkey"]
-    command = [sys.executable, "-I", str(ROOT / "app/audit/verifier.py"), str(receipt), "--key", key, "--json", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - our own command line
-    return dict(json.loads(done.stdout))
-
-
-def downloaded(page: Page, link: str, folder: Path) -> Path:
-    with page.expect_download() as waiting:
-        page.locator(link).click()
-    target = folder / waiting.value.suggested_filename
-    waiting.value.save_as(target)
-    return target
-
-
 def test_one_click_signs_in_and_signing_out_shuts_every_page(lookout: Lookout) -> None:
     with lookout.visit() as visit:
         visit.open("/ask")
@@ -62,11 +42,7 @@ def test_one_click_signs_in_and_signing_out_shuts_every_page(lookout: Lookout) -
         expect(visit.page).to_have_url(f"{visit.address}/sign-in")
         visit.page.go_back()
         visit.page.reload()
-        assert urlpath(visit) == "/sign-in"
-
-
-def urlpath(visit: Visit) -> str:
-    return visit.page.url.removeprefix(visit.address).partition("?")[0]
+        assert visit.path == "/sign-in"
 
 
 def test_an_answer_streams_in_checked_parts_and_says_so_to_those_who_listen(lookout: Lookout) -> None:
@@ -109,7 +85,7 @@ def test_reasons_hidden_kinds_and_the_receipt_stand_beside_the_answer(lookout: L
     with lookout.visit("engineer") as visit:
         page = visit.open("/ask")
         visit.ask("Who is my contact for parental leave?")
-        answer_id = urlpath(visit).rsplit("/", 1)[1]
+        answer_id = visit.path.rsplit("/", 1)[1]
         page.locator("#why summary").click()
         expect(page.locator("#why")).to_contain_text("you are in all-employees, which may read hr documents")
         page.locator("#hidden summary").click()
@@ -125,9 +101,9 @@ def test_reasons_hidden_kinds_and_the_receipt_stand_beside_the_answer(lookout: L
         receipt = downloaded(page, "#receipt a[download]", tmp_path)
         text = tmp_path / "answer.txt"
         text.write_text(lookout.server.call("GET", f"/v1/answers/{answer_id}", "engineer")["answer"], encoding="utf-8")
-        assert verifies(lookout, receipt, "--text", str(text))["holds"] is True
+        assert lookout.verifies(receipt, "--text", str(text))["holds"] is True
         text.write_text("Something else.", encoding="utf-8")
-        assert verifies(lookout, receipt, "--text", str(text))["holds"] is False
+        assert lookout.verifies(receipt, "--text", str(text))["holds"] is False
         page.get_by_role("button", name="Helpful").click()
         expect(page.locator("#feedback")).to_contain_text("Thank you")
         page.reload()
@@ -169,7 +145,7 @@ def test_nothing_found_and_nothing_open_have_pages_of_their_own(lookout: Lookout
         page.fill("#reason", "Planning of the move")
         page.get_by_role("button", name="Send request").click()
         expect(page.locator("#request")).to_contain_text("Your request was sent")
-        assert urlpath(visit).startswith("/answers/")
+        assert visit.path.startswith("/answers/")
 
 
 def test_a_declared_purpose_opens_what_it_is_for(lookout: Lookout) -> None:
@@ -198,13 +174,13 @@ def test_a_revocation_seals_what_was_answered_before(lookout: Lookout) -> None:
         page = visit.open("/ask")
         visit.ask(CLOSURE)
         expect(page.locator("#answer-text")).to_contain_text("24 December 2026")
-        answer = urlpath(visit)
+        answer = visit.path
         page.locator("details.passage[open] a.button").click()
-        document = urlpath(visit)
+        document = visit.path
         denied = {"mode": "inherit", "allow": [], "deny": ["group:sample|finance"]}
         lookout.server.call("PUT", f"/v1{document}/acl", "policy-steward", denied)
         visit.open(answer)
-        assert urlpath(visit).startswith("/conversations/")
+        assert visit.path.startswith("/conversations/")
         expect(page.locator(".sealed")).to_contain_text("source_not_open")
         assert "24 December" not in page.content()
         visit.expected.add(404)
@@ -236,7 +212,7 @@ def test_documents_are_listed_and_opened_as_this_reader_may_see_them(lookout: Lo
 def test_an_officer_reads_the_log_for_a_case_and_takes_a_proof_away(lookout: Lookout, tmp_path: Path) -> None:
     with lookout.visit("compliance-officer") as visit:
         page = visit.open("/")
-        assert urlpath(visit) == "/officer"
+        assert visit.path == "/officer"
         expect(page.locator("#integrity")).to_contain_text("Yes. All")
         assert page.locator("#nav a[href='/ask']").count() == 0
         page.get_by_role("link", name="Search the log").click()
@@ -255,7 +231,7 @@ def test_an_officer_reads_the_log_for_a_case_and_takes_a_proof_away(lookout: Loo
         expect(page.locator("#event .proof li").first).to_be_visible()
         expect(page.locator("#event")).to_contain_text("Included in the tree of")
         assert "demo-issuer|" not in page.content(), "people stay pseudonyms"
-        assert verifies(lookout, downloaded(page, "#event a[download]", tmp_path))["holds"] is True
+        assert lookout.verifies(downloaded(page, "#event a[download]", tmp_path))["holds"] is True
         link = page.locator("#results tbody a").first.get_attribute("href")
         visit.open(str(link))
         expect(page.get_by_role("link", name="Back to the entries that match")).to_be_visible()
@@ -336,7 +312,7 @@ def test_a_refusal_is_named_and_nothing_fails_in_silence(lookout: Lookout) -> No
         page.evaluate("document.querySelector('#q').removeAttribute('maxlength')")
         page.fill("#q", "a" * 1_100_000)
         page.locator("#q-form button").click()
-        expect(page.locator("#main [role=alert]")).to_be_visible()
+        expect(page.locator("#main [role=alert]")).to_contain_text("The request is larger than this gateway takes.")
         visit.open("/ask")
         page.evaluate("document.querySelector('[name=csrf_token]').value = 'stale'")
         page.evaluate("document.querySelectorAll('[name=csrf_token]').forEach(one => { one.value = 'stale' })")
@@ -345,44 +321,9 @@ def test_a_refusal_is_named_and_nothing_fails_in_silence(lookout: Lookout) -> No
         expect(page.locator("#main h1")).to_have_text("Not allowed")
 
 
-def _addresses(lookout: Lookout) -> dict[str, list[str]]:
-    """Every kind of page by who sees it."""
-    with lookout.visit("engineer") as visit:
-        kept = []
-        for question in (LEAVE, NO_ANSWER, SECRET):
-            visit.open("/ask")
-            visit.ask(question)
-            kept.append(urlpath(visit))
-        visit.open("/conversations")
-        conversation = str(visit.page.locator("a.card-link").nth(2).get_attribute("href"))
-        visit.open("/documents?collection=hr")
-        document = str(visit.page.locator("tbody a").first.get_attribute("href"))
-        receipt = visit.open(kept[0]).locator("#receipt a").first.get_attribute("href")
-    with lookout.visit("compliance-officer") as visit:
-        search = "/log?case_id=SEC-1&reason=Yearly+review"
-        entry = str(visit.open(search).locator("#results tbody a").first.get_attribute("href"))
-    mine = [
-        "/ask",
-        *kept,
-        str(receipt),
-        "/conversations",
-        conversation,
-        f"{conversation}/delete",
-        "/documents",
-        document,
-        "/access-requests",
-    ]
-    return {
-        "": ["/sign-in"],
-        "engineer": [*mine, "/nowhere"],
-        "compliance-officer": ["/officer", "/log", search, entry],
-        "administrator": ["/"],
-    }
-
-
 def test_every_page_is_accessible_and_fits_in_both_themes_at_every_width(lookout: Lookout) -> None:
     found: list[object] = []
-    for person, paths in _addresses(lookout).items():
+    for person, paths in every_address(lookout, (LEAVE, NO_ANSWER, SECRET)).items():
         with lookout.visit(person) as visit:
             visit.expected.add(404)
             for path in paths:

@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from app.web.templating import STATIC
-from tests.web.test_pages import PAGES, rendered
+from tests.web.samples import PAGES, rendered
 
 pytestmark = pytest.mark.browser
 

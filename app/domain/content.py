@@ -134,6 +134,11 @@ class Document:
     created_at: datetime
     updated_at: datetime
 
+    def is_served_at(self, moment: datetime) -> bool:
+        """Whether anybody may be answered from it then: live, with a version, and still valid."""
+        is_valid = self.valid_until is None or self.valid_until > moment
+        return self.state is DocumentState.LIVE and self.live_version is not None and is_valid
+
     def resource(self) -> Resource:
         """The facts of this document that policy decides on."""
         return Resource(self.tenant, self.collection, frozenset({self.label}), self.sensitivity, self.acl)

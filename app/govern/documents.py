@@ -1,14 +1,14 @@
 """ReadDocuments: open one document or list those a caller may read, rendered for them and recorded."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from app.audit.events import by_caller, decided
 from app.audit.events import document as about
 from app.audit.log import AuditLog
 from app.domain.access import Action, Outcome
 from app.domain.audit import EventType, JsonValue
-from app.domain.content import Document, DocumentId, DocumentState
+from app.domain.content import Document, DocumentId
 from app.domain.identity import Caller
 from app.domain.privacy import Rendering
 from app.errors import NotFoundError
@@ -117,6 +117,6 @@ class ReadDocuments:
         return redaction.visible_types(profile, may_read_pii=snapshot.pii_readers(caller.subject, [pair])[pair])
 
     async def _live_version(self, tx: Transaction, document: Document | None) -> VersionRow | None:
-        if document is None or document.state is not DocumentState.LIVE or document.live_version is None:
+        if document is None or document.live_version is None or not document.is_served_at(datetime.now(UTC)):
             return None
         return await document_rows.get_version(tx, document.document_id, document.live_version)

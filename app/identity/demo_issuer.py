@@ -66,7 +66,7 @@ class DemoIssuer:
     """Signs sample people in. Also a KeySource for a gateway in the same process."""
 
     def __init__(self, address: IssuerAddress, people: Sequence[Person], key_file: Path) -> None:
-        if not address.is_demo or not _is_loopback(address.base_url):
+        if not address.is_demo or not is_loopback(address.base_url):
             message = "The demo issuer starts in demo mode on a loopback address only: configure a real issuer (PORTCULLIS_OIDC_ISSUER)."
             raise ConfigurationError(message)
         self.address = address
@@ -174,7 +174,8 @@ class DemoIssuer:
         return str(jwt.encode({**claims, **times}, self._key_pem, algorithm="RS256", headers={"kid": self._kid, "typ": kind}))
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Whether an address stays on this machine."""
     host = urlsplit(url).hostname or ""
     if host == "localhost":
         return True

@@ -56,7 +56,9 @@ class SignIn:
             raise NotAuthenticatedError(reason)
         endpoints = await self._keys.endpoints()
         try:
-            async with AsyncOAuth2Client(self._client_id, self._client_secret, redirect_uri=redirect_uri, timeout=10.0) as client:
+            async with AsyncOAuth2Client(
+                self._client_id, self._client_secret, redirect_uri=redirect_uri, timeout=10.0, trust_env=False
+            ) as client:
                 tokens = await client.fetch_token(endpoints.token, code=code, code_verifier=attempt.code_verifier)
         except OAuthError as error:
             reason = f"code_refused: {error.error}"

@@ -6,7 +6,7 @@ import httpx
 
 from app.domain.identity import TenantId
 from app.errors import ConfigurationError
-from app.identity.demo_issuer import DemoIssuer, IssuerAddress, Person
+from app.identity.demo_issuer import DemoIssuer, IssuerAddress, Person, is_loopback
 from app.identity.keys import KeySource, RemoteKeys
 from app.identity.sessions import Sessions
 from app.identity.sign_in import SignIn
@@ -27,6 +27,9 @@ def identity_for(settings: Settings, stack: AsyncExitStack) -> Identity:
     issuer = demo.address.issuer if demo else settings.oidc_issuer
     if not issuer:
         raise ConfigurationError(NO_ISSUER)
+    if not issuer.startswith("https://") and not is_loopback(issuer):
+        message = "PORTCULLIS_OIDC_ISSUER must start with https://: keys fetched in the clear could be anybody's."
+        raise ConfigurationError(message)
     remote = RemoteKeys(issuer, client)
     keys: KeySource = demo or remote
     access = TokenVerifier(TokenRules(issuer, settings.oidc_audience, settings.oidc_algorithms, settings.oidc_leeway_s), keys)

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from app.domain.audit import EventId, EventType, Reference
@@ -78,6 +79,15 @@ async def overview(request: Request, services: Wired, session: Signed) -> Respon
         },
     ]
     return page(request, "officer.html", viewer=await viewer_of(services, session), integrity=state["integrity"], panels=panels)
+
+
+@router.get("/officer/receipt")
+async def check_receipt(
+    services: Wired, session: Signed, receipt_id: Annotated[str, Query(max_length=80, pattern=r"^\s*rcp_[\w-]+\s*$")]
+) -> Response:
+    """On to the page that verifies a receipt by its id."""
+    del services, session
+    return RedirectResponse(f"/receipts/{receipt_id.strip()}", 303)
 
 
 @router.get("/log")

@@ -40,8 +40,8 @@ async def start(services: Wired, session: Signed) -> Response:
 @router.get("/ask")
 async def ask(request: Request, services: Wired, session: Signed, q: Annotated[str, Query(max_length=MAX_QUESTION_CHARS)] = "") -> Response:
     """The question box."""
-    viewer = await viewer_of(services, session)
     readable = await services.collections.readable(session.subject)
+    viewer = await viewer_of(services, session, readable)
     plain = await services.collections.open_by_default(session.subject)
     recent = await services.history.listed(caller_of(request, session), None, 5)
     return page(

@@ -1,6 +1,7 @@
 """Pages of what is kept: conversations, documents, receipts."""
 
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
@@ -64,14 +65,11 @@ async def documents(
 ) -> Response:
     """Documents you may read."""
     lines = (await services.documents.listed(caller_of(request, session), collection, DocumentId(cursor) if cursor else None, _PAGE)).lines
-    older = f"/documents?collection={collection}&cursor={lines[-1].document.document_id}" if len(lines) == _PAGE else None
-    values: dict[str, Any] = {
-        "collections": await services.collections.readable(session.subject),
-        "collection": collection,
-        "lines": lines,
-        "older": older,
-    }
-    return page(request, "documents.html", viewer=await viewer_of(services, session), **values)
+    further = {"collection": collection, "cursor": lines[-1].document.document_id} if len(lines) == _PAGE else {}
+    older = f"/documents?{urlencode(further)}" if further else None
+    readable = await services.collections.readable(session.subject)
+    values: dict[str, Any] = {"collections": readable, "collection": collection, "lines": lines, "older": older}
+    return page(request, "documents.html", viewer=await viewer_of(services, session, readable), **values)
 
 
 @router.get("/documents/{document_id}")

@@ -176,12 +176,12 @@ def citations_of(passage: Passage, citations: Sequence[Citation]) -> list[Citati
 
 
 def placed(passages: Sequence[Passage], citations: Sequence[Citation]) -> list[PlacedPassage]:
-    """Passages with their places and marks: quoted ones first, each group in its order of rank."""
+    """Passages with their places and marks: quoted ones first in the order of their marks, the others in their order of rank."""
     everything = [
         PlacedPassage(place, one, tuple(sorted(citation.n for citation in citations_of(one, citations))))
         for place, one in enumerate(passages, 1)
     ]
-    return sorted(everything, key=lambda one: not one.marks)
+    return sorted(everything, key=lambda one: (not one.marks, one.marks[:1]))
 
 
 def hidden_kinds(passages: Sequence[Passage]) -> list[HiddenKind]:

@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
-from tests.e2e.browsing import Lookout, chromium, downloaded, every_address, serving
+from tests.e2e.browsing import LOST, Lookout, chromium, downloaded, every_address, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -319,6 +319,23 @@ def test_a_refusal_is_named_and_nothing_fails_in_silence(lookout: Lookout) -> No
         page.fill("#q", LEAVE)
         page.locator("#q-form button").click()
         expect(page.locator("#main h1")).to_have_text("Not allowed")
+
+
+def test_a_gateway_that_is_gone_and_a_stream_begun_twice_are_said_in_words(lookout: Lookout) -> None:
+    """A stream runs once. A browser that comes back for it used to read a 404 again and again, under the word "Searching"."""
+    with lookout.visit("engineer") as visit:
+        visit.expected.add(LOST)
+        page = visit.open("/ask")
+        page.route("**/ask", lambda route: route.abort())
+        page.fill("#q", LEAVE)
+        page.locator("#q-form button").click()
+        expect(page.locator("#main [role=alert]")).to_contain_text("The gateway does not answer.")
+        expect(page.locator("#q")).to_have_value(LEAVE)
+        page.unroute("**/ask")
+        page.route("**/stream", lambda route: route.continue_(url=f"{visit.address}/ask/qst_begun_before/stream"))
+        page.locator("#q-form button").click()
+        expect(page.locator("#main [role=alert]")).to_contain_text("Not answered. The answer broke off on its way.")
+        expect(page.locator("#again")).to_be_visible()
 
 
 def test_every_page_is_accessible_and_fits_in_both_themes_at_every_width(lookout: Lookout) -> None:

@@ -25,6 +25,8 @@ _TYPE_WEIGHT = 0.1
 _SHORT_CHARACTERS = 25
 _SHORT_PENALTY = 0.1
 """A heading-like scrap matches a question's words well and answers nothing."""
+_PENDING_COSINE = 0.6
+"""What a sentence that holds all the question's words is taken to have for a cosine while its vectors are pending and others' are there."""
 _WORDS_ONLY_BASE = 0.7
 """Without vectors evidence is this plus coverage, so that three quarters of the question's words found count as half sure."""
 
@@ -78,6 +80,8 @@ def choose_quotes(question: str, term_weights: Mapping[str, float], passages: Se
     first = scored[0]
     start, end = top[first.passage].sentences[first.sentence]
     cosines = [passage.ranked.candidate.cosine for passage in top if passage.ranked.candidate.cosine is not None]
+    if cosines and top[first.passage].ranked.candidate.cosine is None:
+        cosines.append(_PENDING_COSINE * first.coverage)
     raw = first.score + max(cosines) if cosines else _WORDS_ONLY_BASE + max(one.coverage for one in scored)
     return Quotes(tuple(_walk(scored, top)), raw, Quote(first.passage, start, end))
 
@@ -96,6 +100,7 @@ def evidence_state(value: float, calibration: Calibration) -> EvidenceState:
 
 def _scored(question: str, term_weights: Mapping[str, float], passages: Sequence[QuotablePassage]) -> Iterator[_Scored]:
     asked = asked_by(question)
+    has_vectors = any(passage.ranked.candidate.cosine is not None for passage in passages)
     for number, passage in enumerate(passages):
         words_of = [split_words(passage.text[start:end]) for start, end in passage.sentences]
         around = split_words(passage.around)
@@ -107,8 +112,9 @@ def _scored(question: str, term_weights: Mapping[str, float], passages: Sequence
             if not text.strip():
                 continue
             coverage = _coverage(question_stems, {stem_of[word] for word in (*around, *words_of[sentence]) if word in stem_of})
-            context = candidate.sentence_cosines[sentence] if sentence < len(candidate.sentence_cosines) else 0.0
-            standalone = candidate.standalone_cosines[sentence] if sentence < len(candidate.standalone_cosines) else 0.0
+            missing = _PENDING_COSINE * coverage if has_vectors and candidate.cosine is None else 0.0
+            context = candidate.sentence_cosines[sentence] if sentence < len(candidate.sentence_cosines) else missing
+            standalone = candidate.standalone_cosines[sentence] if sentence < len(candidate.standalone_cosines) else missing
             score = base + _CONTEXT_WEIGHT * context + _STANDALONE_WEIGHT * standalone + _COVERAGE_WEIGHT * coverage
             score += _TYPE_WEIGHT * asked.match(text) - _SHORT_PENALTY * (len(text) < _SHORT_CHARACTERS)
             yield _Scored(score, number, sentence, coverage)

@@ -16,6 +16,12 @@ LEXICAL_WEIGHT = 0.25
 SENTENCE_SHARE = 0.5
 PAGE_PRIOR = 0.1
 """What the second chunk of a document adds to its first; the third and fourth add half and a quarter of that."""
+PENDING_SHARE = 0.5
+"""Dense evidence a chunk whose vectors are pending is taken to have, by share of the question's words it holds.
+
+Median over the candidates of the handbook questions: 0.31 above the background at half the words, 0.57 at nine tenths. Without it a page
+taken in a second ago loses against every weak chunk that has vectors.
+"""
 _PRIOR_CHUNKS = 3
 _PRIOR_DEPTH = 60
 """Only chunks ranked so high count towards their document: long documents must not win by length."""
@@ -47,7 +53,8 @@ class RankedChunk:
 
 def fuse(candidates: Candidates, background: float) -> list[RankedChunk]:
     """Rank candidates, best first. `background` is the model's cosine of unrelated texts. Ties go to the smaller chunk id."""
-    scored = [(chunk_score(item, background), item) for item in candidates.items]
+    pending = PENDING_SHARE if any(item.cosine is not None for item in candidates.items) else 0.0
+    scored = [(chunk_score(item, background, pending), item) for item in candidates.items]
     scored.sort(key=lambda pair: (-pair[0], pair[1].chunk_id))
     best, lift = _documents(scored)
     ranked = [RankedChunk(item, score + lift[item.document_id], best[item.document_id]) for score, item in scored]
@@ -65,11 +72,11 @@ def merge(first: Sequence[RankedChunk], second: Sequence[RankedChunk]) -> list[R
     return sorted(ranked, key=lambda one: (-one.score, one.chunk_id))
 
 
-def chunk_score(candidate: Candidate, background: float) -> float:
-    """Score one chunk by itself. Without vectors only its words speak."""
+def chunk_score(candidate: Candidate, background: float, pending_share: float = 0.0) -> float:
+    """Score one chunk by itself. Without vectors its words speak, and stand in for them with `pending_share`."""
     lexical = LEXICAL_WEIGHT * candidate.lexical
     if candidate.cosine is None:
-        return lexical
+        return lexical + (1.0 - LEXICAL_WEIGHT) * pending_share * min(1.0, candidate.lexical)
     sentence = max(candidate.sentence_cosines, default=candidate.cosine)
     own, best = max(0.0, candidate.cosine - background), max(0.0, sentence - background)
     return lexical + (1.0 - LEXICAL_WEIGHT) * ((1.0 - SENTENCE_SHARE) * own + SENTENCE_SHARE * best)

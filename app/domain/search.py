@@ -85,8 +85,8 @@ class IndexQuery:
     vector: Vector | None
     visible: Visibility
     limits: SearchLimits = field(default_factory=SearchLimits)
-    lexical_k: int = 200
-    vector_k: int = 200
+    lexical_k: int = 100
+    vector_k: int = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,24 @@ def test_without_vectors_the_words_alone_decide() -> None:
     assert [one.document_id for one in ranked] == ["b", "a"]
 
 
+def test_a_page_taken_in_a_second_ago_beats_weak_ones_that_have_vectors_already() -> None:
+    """While vectors are pending its words alone stood for the new page: it held every word of the question and came fourth."""
+    fresh = candidate("fresh.1.0", 0.95, None)
+    weak = tuple(candidate(f"weak{n}.1.0", 0.1, 0.35, 0.4) for n in range(3))
+    assert fuse(Candidates((*weak, fresh), {}), 0.08)[0].document_id == "fresh"
+
+
+def test_a_pending_page_with_few_of_the_words_does_not_beat_a_good_one() -> None:
+    pending, good = candidate("pending.1.0", 0.3, None), candidate("good.1.0", 0.6, 0.6, 0.7)
+    assert [one.document_id for one in fuse(Candidates((pending, good), {}), 0.08)] == ["good", "pending"]
+
+
+@given(st.lists(st.floats(0, 2), min_size=1, max_size=8), st.lists(st.floats(-1, 1), min_size=8, max_size=8))
+def test_what_stands_in_for_pending_vectors_changes_nothing_where_none_is_pending(words: list[float], cosines: list[float]) -> None:
+    items = tuple(candidate(f"d{n}.1.0", lexical, cosine) for n, (lexical, cosine) in enumerate(zip(words, cosines, strict=False)))
+    assert {one.chunk_id: one.score for one in fuse(Candidates(items, {}), 0.08)} == {one.chunk_id: chunk_score(one, 0.08) for one in items}
+
+
 def test_further_good_chunks_lift_a_document() -> None:
     pair = (candidate("a.1.0", 1.0, None), candidate("a.1.1", 0.9, None))
     ranked = {one.chunk_id: one for one in fuse(Candidates((*pair, candidate("b.1.0", 1.05, None)), {}), 0.0)}

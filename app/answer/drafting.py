@@ -25,6 +25,7 @@ _NEGATIONS = frozenset(
     ("not", "no", "never", "none", "nobody", "without", "cannot", "nicht", "kein", "keine", "nie", "ohne", "pas", "jamais", "sans")
 )
 """A draft that turns a passage round shares nearly all its words with it."""
+_WORDS = re.compile(r"\w+")
 _CARRIED_CHARS = 400
 _SUPPORTED_SHARE = 0.6
 """Share of a sentence's words that must stand in the passages it cites: small models were seen to invent 10 to 48 % of theirs."""
@@ -120,7 +121,16 @@ def _check(sentence: str, brief: Brief, said: str) -> DraftSentence:
     is_known = bool(numbers) and all(1 <= number <= len(brief.passages) for number in numbers)
     cited = [brief.passages[n - 1] for n in numbers] if is_known else []
     is_supported = is_known and _support(words, cited) >= _SUPPORTED_SHARE and not _adds_link(words, cited)
-    return DraftSentence(sentence, numbers, is_supported and not leaks(f"{_MARKER.sub(' ', said)} {words}", brief.hidden_values))
+    return DraftSentence(sentence, numbers, is_supported and not _gives_away(f"{_MARKER.sub(' ', said)} {words}", brief.hidden_values))
+
+
+def _gives_away(text: str, hidden: Sequence[str]) -> bool:
+    """Whether `text` holds a hidden value, as it stands or with full stops and the like between its words."""
+    return leaks(text, hidden) or leaks(_words_alone(text), [_words_alone(value) for value in hidden])
+
+
+def _words_alone(text: str) -> str:
+    return " ".join(_WORDS.findall(text))
 
 
 def _adds_link(sentence: str, passages: Sequence[Passage]) -> bool:

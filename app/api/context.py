@@ -2,9 +2,7 @@
 
 import time
 from contextlib import suppress
-from typing import Any
 
-import orjson
 import structlog
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -63,14 +61,12 @@ class RequestContext:
 
         with structlog.contextvars.bound_contextvars(request=request_id):
             if guard.is_declared_too_large(scope):
-                await _refuse(send_with_headers, request_id)
+                await _answer(scope, receive, send_with_headers, BodyTooLargeError())
             else:
                 try:
                     await self._app(scope, guard.receive, send_with_headers)
-                except BodyTooLargeError:
-                    await _refuse(send_with_headers, request_id)
                 except Exception as error:  # noqa: BLE001 - a door: further out the error's own words would be printed
-                    await _fail(scope, receive, send_with_headers, error)
+                    await _answer(scope, receive, send_with_headers, error)
             self._measure(scope, status, time.perf_counter() - started)
 
     def _measure(self, scope: Scope, status: int, seconds: float) -> None:
@@ -109,23 +105,14 @@ class _BodyGuard:
         return message
 
 
-async def _fail(scope: Scope, receive: Receive, send: Send, error: Exception) -> None:
-    """Answer an unforeseen error as the application says; when an answer is under way already, it just ends."""
-    response = await scope["app"].exception_handlers[Exception](Request(scope), error)
+async def _answer(scope: Scope, receive: Receive, send: Send, error: Exception) -> None:
+    """Answer an error outside the application as it says, a browser with a page; when an answer is under way already, it just ends.
+
+    What is left of a body that is too large is not read: the connection closes.
+    """
+    handlers = scope["app"].exception_handlers
+    response = await handlers.get(type(error), handlers[Exception])(Request(scope), error)
+    if isinstance(error, BodyTooLargeError):
+        response.headers["connection"] = "close"
     with suppress(RuntimeError):
         await response(scope, receive, send)
-
-
-async def _refuse(send: Send, request_id: str) -> None:
-    body: dict[str, Any] = {
-        "type": "/problems/too-large",
-        "title": "Too large",
-        "status": 413,
-        "detail": "The request is larger than this gateway takes.",
-        "code": "limit_exceeded",
-        "retryable": False,
-        "instance": request_id,
-    }
-    headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": orjson.dumps(body)})

@@ -227,7 +227,7 @@ def every_address(lookout: Lookout, questions: tuple[str, ...]) -> dict[str, lis
             visit.ask(question)
             kept.append(visit.path)
         visit.open("/conversations")
-        conversation = str(visit.page.locator("a.card-link").nth(2).get_attribute("href"))
+        conversations = [str(visit.page.locator("a.card-link").nth(n).get_attribute("href")) for n in (0, len(questions) - 1)]
         visit.open("/documents?collection=hr")
         document = str(visit.page.locator("tbody a").first.get_attribute("href"))
         receipt = visit.open(kept[0]).locator("#receipt a").first.get_attribute("href")
@@ -239,8 +239,8 @@ def every_address(lookout: Lookout, questions: tuple[str, ...]) -> dict[str, lis
         *kept,
         str(receipt),
         "/conversations",
-        conversation,
-        f"{conversation}/delete",
+        *conversations,
+        f"{conversations[0]}/delete",
         "/documents",
         document,
         "/access-requests",

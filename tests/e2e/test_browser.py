@@ -16,6 +16,7 @@ LEAVE = "How much parental leave do I get?"
 NO_ANSWER = "When must I hand in a sick note?"
 SECRET = "What is the plan for the Hamburg site next year?"
 CLOSURE = "When are the offices closed in December?"
+LONG_WORD = "Donaudampfschifffahrtsgesellschaftskapitän" * 12
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "color_scheme": "dark"}
 LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1440, 390)]
 
@@ -276,6 +277,9 @@ def test_everything_that_matters_works_without_script(lookout: Lookout) -> None:
         page.locator("[data-dialog]").click()
         page.get_by_role("button", name="Delete conversation").click()
         expect(page).to_have_url(f"{visit.address}/conversations")
+        refused = page.request.post(f"{visit.address}/ask", data="a" * 1_100_000, headers={"Accept": "text/html"})
+        assert refused.status == 413
+        assert "<h1>Too large</h1>" in refused.text()
 
 
 def test_the_chosen_theme_is_kept_and_chosen_again_goes_back_to_the_systems(lookout: Lookout) -> None:
@@ -340,7 +344,7 @@ def test_a_gateway_that_is_gone_and_a_stream_begun_twice_are_said_in_words(looko
 
 def test_every_page_is_accessible_and_fits_in_both_themes_at_every_width(lookout: Lookout) -> None:
     found: list[object] = []
-    for person, paths in every_address(lookout, (LEAVE, NO_ANSWER, SECRET)).items():
+    for person, paths in every_address(lookout, (LEAVE, NO_ANSWER, SECRET, LONG_WORD)).items():
         with lookout.visit(person) as visit:
             visit.expected.add(404)
             for path in paths:

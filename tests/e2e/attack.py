@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import sqlite3
 import time
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from app.audit import envelope
 from app.audit.log import log_name
-from app.storage import audit_rows, document_rows
+from app.storage import audit_rows, document_rows, job_rows
+from app.storage.job_rows import JobKind
 from app.wiring import Services
 from tests.conftest import Gateway
 
@@ -46,7 +50,7 @@ def sse_events(text: str) -> list[tuple[str, Any]]:
     return events
 
 
-async def submit(gateway: Gateway, collection: str, person: str, **body: Any) -> dict[str, Any]:
+async def submit(gateway: Gateway, collection: str, person: str, **body: object) -> dict[str, Any]:
     """Hand a JSON document in."""
     response = await gateway.post(f"/v1/collections/{collection}/documents", person, body)
     assert response.status_code == 202, response.text
@@ -66,7 +70,7 @@ async def finished_job(gateway: Gateway, person: str, job_id: str, within_s: flo
     raise TimeoutError(message)
 
 
-async def take_in(gateway: Gateway, collection: str, person: str, **body: Any) -> str:
+async def take_in(gateway: Gateway, collection: str, person: str, **body: object) -> str:
     """Hand a JSON document in and wait until it is live; its id."""
     taken = await submit(gateway, collection, person, **body)
     job = await finished_job(gateway, person, taken["job_id"])
@@ -75,8 +79,26 @@ async def take_in(gateway: Gateway, collection: str, person: str, **body: Any) -
 
 
 async def drained(gateway: Gateway) -> None:
-    """Wait until every job, embedding too, has ended."""
-    await gateway.services.worker.drain()
+    """Wait until every job, embedding too, has ended: also those that the background worker holds."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        async with gateway.services.database.read() as tx:
+            if not sum([await job_rows.open_jobs(tx, kind) for kind in JobKind]):
+                return
+        await asyncio.sleep(0.05)
+    message = "jobs did not end within a minute"
+    raise TimeoutError(message)
+
+
+async def meddle(database: Path, *statements: str) -> None:
+    """Change the database from outside. In a thread: a wait for the lock would stop the loop that is to give it back."""
+
+    def run() -> None:
+        with closing(sqlite3.connect(database, timeout=30, isolation_level=None)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    await asyncio.to_thread(run)
 
 
 async def sample_document(services: Services, external_id: str) -> str:

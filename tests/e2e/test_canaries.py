@@ -13,7 +13,7 @@ import pytest
 from app.observability import configure_logging
 from app.wiring import Models
 from tests.conftest import Gateway, gateway_in
-from tests.e2e.attack import assert_problem, drained, submit, take_in
+from tests.e2e.attack import assert_problem, drained, meddle, submit, take_in
 
 QUESTION = "Zq7question: how long is the sabbatical of Zq7asker Quandt?"
 TITLE = "Zq7title sabbatical rules"
@@ -127,8 +127,7 @@ async def test_an_unforeseen_error_says_neither_in_the_answer_nor_in_the_logs_wh
 ) -> None:
     """The words of a database error held the parameters of the statement: questions and passages, printed by the server."""
     async with gateway_in(company, models) as gateway:
-        with sqlite3.connect(company / "portcullis.db") as meddler:
-            meddler.execute("ALTER TABLE answer RENAME COLUMN question TO quest")
+        await meddle(company / "portcullis.db", "ALTER TABLE answer RENAME COLUMN question TO quest")
         response = await gateway.post("/v1/answers", "engineer", {"question": QUESTION + " parental leave"})
         assert response.status_code in {500, 503}
         assert_problem(response, response.status_code)

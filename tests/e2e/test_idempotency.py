@@ -1,0 +1,115 @@
+"""A repeat with the same key does nothing twice and says the same; another body under the key is a conflict."""
+
+import asyncio
+import json
+
+import pytest
+
+from tests.conftest import Gateway
+from tests.e2e.attack import assert_problem, meddle, sample_document, sse_events, trail
+
+QUESTION = {"question": "How much parental leave do I get?"}
+KEY = {"Idempotency-Key": "key-1"}
+
+
+async def test_every_route_that_creates_honours_the_key(gateway: Gateway) -> None:
+    answer = (await gateway.post("/v1/answers", "administrator", {"question": "x"})).status_code
+    assert answer == 403
+    mine = (await gateway.post("/v1/answers", "hr-partner", QUESTION)).json()
+    routes: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
+        "/v1/answers": ("engineer", QUESTION, {"question": "Who signs contracts?"}),
+        "/v1/access-requests": ("engineer", {"reason": "work"}, {"reason": "other"}),
+        "/v1/collections/hr/documents": ("hr-partner", {"text": "A note."}, {"text": "Another note."}),
+        "/v1/collections": ("administrator", {"name": "made", "title": "Made"}, {"name": "made-2", "title": "Made"}),
+        f"/v1/answers/{mine['answer_id']}/feedback": ("hr-partner", {"verdict": "wrong"}, {"verdict": "helpful"}),
+    }
+    for path, (person, body, other) in routes.items():
+        first = await gateway.post(path, person, body, **KEY)
+        assert first.status_code < 300, f"{path}: {first.text}"
+        before = len(await trail(gateway.services))
+        again = await gateway.post(path, person, body, **KEY)
+        assert again.status_code == first.status_code, path
+        assert again.json() == first.json(), path
+        made = [one["type"] for one in (await trail(gateway.services))[before:]]
+        assert set(made) <= {"answer.reread", "document.ingested"}, f"{path} did it again: {made}"
+        assert_problem(await gateway.post(path, person, other, **KEY), 409, "conflict")
+        assert (await gateway.post(path, person, other, **{"Idempotency-Key": "key-2"})).status_code < 300, path
+
+
+async def test_a_batch_is_taken_once(gateway: Gateway) -> None:
+    headers = {**gateway.token("hr-partner"), **KEY}
+    lines = b'{"text": "One note."}\n{"text": "Two notes."}\n'
+    first = await gateway.client.post("/v1/collections/hr/documents:batch", content=lines, headers=headers)
+    again = await gateway.client.post("/v1/collections/hr/documents:batch", content=lines, headers=headers)
+    assert first.json() == again.json()
+    assert len({one["document_id"] for one in first.json()["items"]}) == 2
+
+
+async def test_a_key_belongs_to_one_person_and_one_route(gateway: Gateway) -> None:
+    one = (await gateway.post("/v1/answers", "engineer", QUESTION, **KEY)).json()
+    other = (await gateway.post("/v1/answers", "hr-partner", QUESTION, **KEY)).json()
+    assert one["answer_id"] != other["answer_id"]
+    assert (await gateway.post("/v1/access-requests", "engineer", {"reason": "work"}, **KEY)).status_code == 202
+
+
+async def test_a_repeat_for_another_purpose_is_another_request(gateway: Gateway) -> None:
+    """The purpose was no part of what a key stood for: a repeat without it got the answer that the purpose had opened."""
+    await gateway.post("/v1/answers", "engineer", QUESTION, **KEY, **{"X-Purpose": "incident-response"})
+    assert_problem(await gateway.post("/v1/answers", "engineer", QUESTION, **KEY), 409, "conflict")
+
+
+async def test_a_repeated_question_is_authorised_anew(gateway: Gateway) -> None:
+    first = (await gateway.post("/v1/answers", "engineer", QUESTION, **KEY)).json()
+    document_id = await sample_document(gateway.services, "hr/parental-leave")
+    gone = await gateway.client.delete(f"/v1/documents/{document_id}", headers=gateway.token("hr-partner"))
+    assert gone.status_code == 204
+    again = (await gateway.post("/v1/answers", "engineer", QUESTION, **KEY)).json()
+    assert again["answer_id"] == first["answer_id"]
+    assert again["sealed"] is True
+    assert first["answer"] not in json.dumps(again)
+
+
+async def test_a_repeated_stream_gives_the_same_answer(gateway: Gateway) -> None:
+    """Streams ignored the key: each retry of a client that lost its connection made one more answer."""
+    body = {**QUESTION, "stream": True}
+    first = sse_events((await gateway.post("/v1/answers", "engineer", body, **KEY)).text)
+    again = sse_events((await gateway.post("/v1/answers", "engineer", body, **KEY)).text)
+    assert first[-1][0] == again[-1][0] == "finished"
+    assert first[-1][1]["answer_id"] == again[-1][1]["answer_id"]
+    assert [name for name, _ in again] == ["finished"]
+    assert len((await gateway.get("/v1/conversations", "engineer")).json()["items"]) == 1
+
+
+async def test_of_requests_at_the_same_moment_one_does_the_work(gateway: Gateway) -> None:
+    body = {"text": "A note.", "title": "Once"}
+    responses = await asyncio.gather(*(gateway.post("/v1/collections/hr/documents", "hr-partner", body, **KEY) for _ in range(8)))
+    done = [one for one in responses if one.status_code == 202]
+    assert done
+    assert len({one.json()["document_id"] for one in done}) == 1
+    for response in responses:
+        if response.status_code != 202:
+            assert_problem(response, 409, "conflict")
+    submitted = [one for one in await trail(gateway.services) if one["type"] == "document.submitted"]
+    assert len([one for one in submitted if one["actor"].endswith("|hr-partner")]) == 1
+
+
+async def test_a_refused_request_frees_its_key(gateway: Gateway) -> None:
+    assert_problem(await gateway.post("/v1/collections/hr/documents", "engineer", {"text": "x"}, **KEY), 403)
+    assert_problem(await gateway.post("/v1/collections/hr/documents", "engineer", {"text": "x"}, **KEY), 403)
+    assert_problem(await gateway.post("/v1/answers", "engineer", {**QUESTION, "conversation_id": "cnv_none"}, **KEY), 404)
+    assert (await gateway.post("/v1/answers", "engineer", QUESTION, **KEY)).status_code == 200
+
+
+async def test_a_key_whose_process_died_can_be_used_again_after_a_while(gateway: Gateway) -> None:
+    """A process that was killed between taking a key and answering left it taken for ever: every repeat was a conflict."""
+    made = await gateway.post("/v1/access-requests", "engineer", {"reason": "work"}, **KEY)
+    assert made.status_code == 202
+    await meddle(gateway.services.settings.data / "portcullis.db", "UPDATE idempotency SET status = NULL, response = NULL")
+    assert_problem(await gateway.post("/v1/access-requests", "engineer", {"reason": "work"}, **KEY), 409, "conflict")
+    await meddle(gateway.services.settings.data / "portcullis.db", "UPDATE idempotency SET created_at = '2026-01-01 00:00:00.000000'")
+    assert (await gateway.post("/v1/access-requests", "engineer", {"reason": "work"}, **KEY)).status_code == 202
+
+
+@pytest.mark.parametrize("key", ["k" * 201, "k" * 5000])
+async def test_a_key_beyond_its_length_is_refused(gateway: Gateway, key: str) -> None:
+    assert_problem(await gateway.post("/v1/answers", "engineer", QUESTION, **{"Idempotency-Key": key}), 422, "invalid_input")

@@ -8,7 +8,7 @@ from uuid_utils import uuid7
 from app.answer.breaking_off import record_aborted
 from app.answer.composing import hidden_values, unwritten, written
 from app.answer.drafting import Brief, DraftSentence, Writer
-from app.answer.evidence import citations_of, documents_on_record, hits_on_record, passages_of, weigh
+from app.answer.evidence import Weighed, citations_of, documents_on_record, hits_on_record, passages_of, weigh
 from app.answer.record import Writing, aborted, completed, started
 from app.answer.retrieval import ANSWER_ACTIONS, Evidence, Retrieval, RetrievalRequest
 from app.answer.search import DENIED, query_on_record, receipt_of
@@ -81,10 +81,9 @@ class AnswerQuestion:
         owner = Owner(caller.subject.tenant, caller.subject.subject_id)
         conversation_id, earlier = await open_conversation(self.database, owner, question.conversation_id)
         request = RetrievalRequest(caller.subject, question.text, question.limits, self.needs, earlier, question.top_k)
-        evidence = await self.retrieval.find(request)
+        evidence, weighed = await self._find(request)
         if evidence.decision.outcome is Outcome.DENY:
             await self._deny(caller, question, evidence)
-        weighed = weigh(evidence, self.calibration, question.top_k)
         passages, citations = passages_of(weighed), citations_of(weighed, passages_of(weighed))
         writing = Writing(f"ans_{uuid7()}", conversation_id, new_salt(), self.writer.model)
         state = AnswerState.ANSWERED if weighed.state is EvidenceState.FOUND else AnswerState.CLOSEST_PASSAGES
@@ -108,6 +107,16 @@ class AnswerQuestion:
             await record_aborted(self.database, self.audit, by_caller(caller, aborted(evidence.decision, writing, passages)))
             raise
         yield answer
+
+    async def _find(self, request: RetrievalRequest) -> tuple[Evidence, Weighed]:
+        """Evidence and its weight. A follow-up that leaves out its subject is weighed together with the question before it."""
+        evidence = await self.retrieval.find(request)
+        weighed = weigh(evidence, self.calibration, request.n_wanted)
+        if not request.earlier_question or weighed.state is EvidenceState.FOUND:
+            return evidence, weighed
+        wider = await self.retrieval.find(replace(request, text=f"{request.earlier_question} {request.text}", earlier_question=""))
+        together = weigh(wider, self.calibration, request.n_wanted)
+        return (wider, together) if together.confidence > weighed.confidence else (evidence, weighed)
 
     async def _deny(self, caller: Caller, question: Question, evidence: Evidence) -> None:
         RETRIEVALS.labels("denied").inc()

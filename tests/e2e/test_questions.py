@@ -56,3 +56,15 @@ async def test_every_quote_stands_verbatim_in_its_passage(gateway: Gateway) -> N
         texts = {one["passage_id"]: one["text"] for one in answer["passages"]}
         for citation in answer["citations"]:
             assert texts[citation["passage_id"]][citation["start"] : citation["end"]] == citation["quote"]
+
+
+async def test_a_follow_up_may_leave_out_what_it_is_about(gateway: Gateway) -> None:
+    """"And for twins?" has no words of its own to find anything by; with the question before it, it is clear."""
+    first = (await gateway.post("/v1/answers", "engineer", {"question": "How much parental leave do I get?"})).json()
+    body = {"question": "And how much for twins?", "conversation_id": first["conversation_id"]}
+    second = (await gateway.post("/v1/answers", "engineer", body)).json()
+    assert second["conversation_id"] == first["conversation_id"]
+    assert second["state"] == "answered"
+    assert "twenty weeks" in second["answer"]
+    alone = (await gateway.post("/v1/answers", "contractor", body)).json()
+    assert alone["code"] == "not_found", "a conversation is its owner's alone"

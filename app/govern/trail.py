@@ -2,9 +2,8 @@
 
 import base64
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
 from app.audit import envelope
@@ -21,9 +20,10 @@ from app.govern.rights import require_right
 from app.policy.book import PolicyBook
 from app.storage import audit_rows
 from app.storage.audit_rows import EventQuery
-from app.storage.transaction import Database
+from app.storage.transaction import Database, Transaction
 
 _PAGE = 2_000
+_PSEUDONYM = "person-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +63,23 @@ class ReadAuditTrail:
         decision = await require_right(self.database, self.policy, self.audit, caller, Action.AUDIT_READ)
         filters: dict[str, JsonValue] = {
             "case_id": request.case_id[:200],
-            "reason_digest": sha256(request.reason.encode("utf-8", "surrogatepass")).hexdigest(),
+            "reason_digest": keyed_digest(self.digest_key, caller.subject.tenant, request.reason),
             "filters": _filters(request.query),
         }
         about = [Reference("case", request.case_id[:200]), *request.query.references]
         await self.audit.record(by_caller(caller, decided(EventType.AUDIT_QUERIED, decision, about, filters)))
         async with self.database.read() as tx:
-            entries = await self.audit.search(tx, caller.subject.tenant, request.query)
+            query = await self._named(tx, caller.subject.tenant, request.query)
+            entries = await self.audit.search(tx, caller.subject.tenant, query)
         return [row_of(entry) for entry in entries]
 
-    async def event(self, caller: Caller, event_id: EventId) -> TrailRow:
-        """One entry. Needs `audit.read`; recorded."""
-        return row_of(await self._entry(caller, event_id))
+    async def event(self, caller: Caller, event_id: EventId, case_id: str = "") -> TrailRow:
+        """One entry. Needs `audit.read`; recorded, with the case when there is one."""
+        return row_of(await self._entry(caller, event_id, EventType.AUDIT_QUERIED, case_id))
 
-    async def proof(self, caller: Caller, event_id: EventId) -> InclusionProof:
-        """Inclusion proof of one entry. Needs `audit.read`; recorded."""
-        return await self.audit.prove(caller.subject.tenant, await self._entry(caller, event_id, EventType.PROOF_ISSUED))
+    async def proof(self, caller: Caller, event_id: EventId, case_id: str = "") -> InclusionProof:
+        """Inclusion proof of one entry. Needs `audit.read`; recorded, with the case when there is one."""
+        return await self.audit.prove(caller.subject.tenant, await self._entry(caller, event_id, EventType.PROOF_ISSUED, case_id))
 
     async def export(self, tenant: TenantId) -> AsyncIterator[dict[str, Any]]:
         """Every entry in order: its index, the leaf bytes (standard base64) and the event parsed from them."""
@@ -100,7 +101,7 @@ class ReadAuditTrail:
         """A stable name for an actor that tells nothing about the person: naming one needs a second person."""
         if "|" not in actor:
             return actor
-        return f"person-{keyed_digest(self.digest_key, 'actor', actor)[:8]}"
+        return f"{_PSEUDONYM}{keyed_digest(self.digest_key, 'actor', actor)[:8]}"
 
     async def checkpoint(self, tenant: TenantId) -> str:
         """The newest signed checkpoint: no right needed, it tells a size and a hash."""
@@ -111,11 +112,19 @@ class ReadAuditTrail:
         signed = self.signer.last_signed(log_name(tenant))
         return await verify_log(self.database, tenant, self.audit.verifier_key(tenant), signed)
 
-    async def _entry(self, caller: Caller, event_id: EventId, recorded_as: EventType = EventType.AUDIT_QUERIED) -> LogEntry:
+    async def _named(self, tx: Transaction, tenant: TenantId, query: EventQuery) -> EventQuery:
+        """The query with a pseudonym, as pages show it, replaced by the actor it stands for."""
+        if not query.actor.startswith(_PSEUDONYM):
+            return query
+        actors = await audit_rows.actors(tx, log_name(tenant))
+        return replace(query, actor=next((one for one in actors if self.pseudonym(one) == query.actor), query.actor))
+
+    async def _entry(self, caller: Caller, event_id: EventId, recorded_as: EventType, case_id: str) -> LogEntry:
         decision = await require_right(self.database, self.policy, self.audit, caller, Action.AUDIT_READ)
         async with self.database.read() as tx:
             entry = await self.audit.find(tx, caller.subject.tenant, event_id)
-        await self.audit.record(by_caller(caller, decided(recorded_as, decision, (), {"event_id": event_id})))
+        about = (Reference("case", case_id[:200]),) if case_id else ()
+        await self.audit.record(by_caller(caller, decided(recorded_as, decision, about, {"event_id": event_id, "case_id": case_id[:200]})))
         return entry
 
 

@@ -139,6 +139,11 @@ async def search(tx: Transaction, log: str, query: EventQuery) -> list[LogEntry]
     return [_entry(log, row) for row in await tx.connection.execute(statement)]
 
 
+async def actors(tx: Transaction, log: str) -> list[str]:
+    """Everybody who ever acted in `log`."""
+    return list((await tx.connection.execute(select(audit_event.c.actor).where(audit_event.c.log == log).distinct())).scalars())
+
+
 async def entries_from(tx: Transaction, log: str, start: int, limit: int) -> list[LogEntry]:
     """Entries in order from index `start`, at most `limit`."""
     statement = _entries(log).where(audit_event.c.idx >= start).order_by(audit_event.c.idx).limit(limit)

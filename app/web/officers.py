@@ -106,8 +106,8 @@ async def entry(request: Request, event_id: str, services: Wired, session: Signe
     """One entry with its proof, for the case and reason of the search it was found by."""
     caller = caller_of(request, session)
     _need_reason(query)
-    row = await services.trail.event(caller, EventId(event_id))
-    proof = await services.trail.proof(caller, EventId(event_id))
+    row = await services.trail.event(caller, EventId(event_id), query.case_id)
+    proof = await services.trail.proof(caller, EventId(event_id), query.case_id)
     veiled = _veiled(services, row.event)
     event = {
         **_entry(services, row, query),

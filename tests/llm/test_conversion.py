@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from app.errors import ConfigurationError
 from app.llm.bert_graph import BertShape, build_encoder
 from app.llm.conversion import convert_embedder
-from app.model_files import EMBEDDER, EMBEDDER_SOURCE
+from app.model_files import EMBEDDER, EMBEDDER_SOURCE, PINNED, fetch_models
 
 MODELS = Path(__file__).parent.parent.parent / "models"
 SHAPE = BertShape(layers=2, hidden=8, heads=2, epsilon=1e-12)
@@ -76,15 +75,13 @@ def test_the_graph_computes_what_the_paper_says() -> None:
 
 
 def test_conversion_gives_the_shipped_bytes_again(tmp_path: Path) -> None:
-    source = MODELS / EMBEDDER_SOURCE
-    if not source.is_dir() or not (MODELS / EMBEDDER).is_dir():
-        reason = "models/embedder-source is not there: run `make models`"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    target = tmp_path / "embedder"
+    source = fetch_models(tmp_path / "fetched", tuple(pin for pin in PINNED if pin.folder == EMBEDDER_SOURCE))[EMBEDDER_SOURCE]
+    target = tmp_path / "made" / "embedder"
+    target.parent.mkdir()
     convert_embedder(source, target)
     for name in ("model.onnx", "tokenizer.json", "model.json"):
         assert hashlib.sha256((target / name).read_bytes()).digest() == hashlib.sha256((MODELS / EMBEDDER / name).read_bytes()).digest()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["embedder"]
+    assert sorted(path.name for path in target.parent.iterdir()) == ["embedder"]
 
 
 def test_an_incomplete_source_is_refused_and_leaves_the_old_model_alone(tmp_path: Path) -> None:

@@ -18,9 +18,7 @@ import app
 from app.domain.content import ParsedDocument
 from app.errors import LimitExceededError, UnsupportedContentError, UpstreamUnavailableError
 from app.ingest.parsers.normalise import one_line
-from app.ingest.parsers.registry import MAX_CONTENT_BYTES
-from app.ingest.parsers.wire import from_json
-from app.ingest.parsers.worker import CRASHED, FRAME, LIMIT, MAX_RESULT_BYTES, OK, REFUSED
+from app.ingest.parsers.wire import CRASHED, FRAME, LIMIT, MAX_CONTENT_BYTES, MAX_RESULT_BYTES, OK, REFUSED, from_json
 
 _GRACE_S = 5.0
 """The worker enforces the time limit itself; this much later the worker itself is taken for dead."""

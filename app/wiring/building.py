@@ -36,7 +36,6 @@ from app.ingest.document import EmbedDocument, IngestDocument
 from app.ingest.sandbox import ParseLimits, ParserSandbox
 from app.ingest.submit import SubmitDocument
 from app.ingest.worker import Worker
-from app.llm.chat import OpenAIChat, load_prompt
 from app.llm.embedder import LocalEmbedder
 from app.policy.book import PolicyBook
 from app.privacy.book import RedactionBook
@@ -168,6 +167,8 @@ def _prepare_folder(settings: Settings) -> None:
 def _writer(settings: Settings) -> tuple[Writer, tuple[Action, ...]]:
     if not settings.llm_base_url:
         return ExtractiveWriter(), ANSWER_ACTIONS
+    from app.llm.chat import OpenAIChat, load_prompt  # noqa: PLC0415 - half a second of every start, for those who configure a model
+
     key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else ""
     chat = OpenAIChat(settings.llm_base_url, settings.llm_model, key, timeout_s=settings.llm_timeout_s)
     outside = (Action.GENERATE_EXTERNAL,) if settings.llm_is_external else ()

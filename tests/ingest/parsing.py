@@ -4,7 +4,7 @@ import pytest
 
 from app.domain.content import ParsedDocument
 from app.errors import UnsupportedContentError
-from app.ingest.parsers import parse
+from app.ingest.parsers.registry import parse
 
 
 def read(content: bytes | str, name: str, media_type: str | None = None) -> ParsedDocument:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.domain.content import Block, BlockKind, ChunkedDocument, DocumentId, ParsedDocument
 from app.errors import UnsupportedContentError
 from app.ingest.chunking import CHUNK_CHARS, CHUNK_WORDS, chunk_document, embedding_text, sentence_texts
-from app.ingest.parsers import parse
+from app.ingest.parsers.registry import parse
 from app.ingest.sentences import sentence_ranges
 
 DOCUMENT = DocumentId("d1")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from app.domain.content import BlockKind
 from app.errors import LimitExceededError, PortcullisError, UnsupportedContentError
-from app.ingest.parsers import parse
 from app.ingest.parsers.normalise import clean
-from app.ingest.parsers.registry import MAX_CONTENT_BYTES
+from app.ingest.parsers.registry import parse
+from app.ingest.parsers.wire import MAX_CONTENT_BYTES
 from tests.ingest.parsing import kinds, read, refusal, texts
 
 PAGE = """---

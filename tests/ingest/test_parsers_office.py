@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.domain.content import ParsedDocument
 from app.errors import PortcullisError, UnsupportedContentError
-from app.ingest.parsers import parse
+from app.ingest.parsers.registry import parse
 from app.ingest.sandbox import ParseLimits, parse_isolated
 
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"

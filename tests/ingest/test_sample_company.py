@@ -10,7 +10,7 @@ import yaml
 from app.domain.access import AclMode
 from app.domain.content import DocumentId, ParsedDocument
 from app.ingest.chunking import chunk_document
-from app.ingest.parsers import parse
+from app.ingest.parsers.registry import parse
 from app.ingest.sandbox import ParseLimits, ParserSandbox
 from app.policy.bundle import parse_bundle, read_folder
 from app.policy.cases import read_cases, run_cases

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from app.domain.content import Block, BlockKind, ParsedDocument
 from app.errors import LimitExceededError, UnsupportedContentError
-from app.ingest.parsers import parse
 from app.ingest.parsers.normalise import one_line
-from app.ingest.parsers.registry import MAX_CONTENT_BYTES
-from app.ingest.parsers.wire import from_json, to_json
+from app.ingest.parsers.registry import parse
+from app.ingest.parsers.wire import MAX_CONTENT_BYTES, from_json, to_json
 from app.ingest.sandbox import ParseLimits, ParserSandbox, parse_isolated
 from examples.make_office_files import docx_bytes, pdf_bytes
 

@@ -17,8 +17,7 @@ from app.ingest.parsers.slides import parse_pptx
 from app.ingest.parsers.spreadsheet import parse_xlsx
 from app.ingest.parsers.tabular import parse_csv
 from app.ingest.parsers.text import parse_text
-
-MAX_CONTENT_BYTES = 50 * 1024 * 1024
+from app.ingest.parsers.wire import MAX_CONTENT_BYTES
 
 _BINARY: dict[Format, Callable[[bytes, str], ParsedDocument]] = {
     Format.PDF: parse_pdf,

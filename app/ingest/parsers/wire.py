@@ -5,12 +5,18 @@ type and every character again, because the writer is not trusted.
 """
 
 import json
+import struct
 
 from app.domain.content import Block, BlockKind, ParsedDocument
 from app.errors import UnsupportedContentError
 from app.ingest.parsers.normalise import clean, one_line
 from app.ingest.parsers.outline import MAX_BLOCKS
 
+MAX_CONTENT_BYTES = 50 * 1024 * 1024
+FRAME = struct.Struct(">I")
+MAX_RESULT_BYTES = 256 * 1024 * 1024
+OK, REFUSED, LIMIT, CRASHED = b"o", b"r", b"l", b"c"
+"""First byte of an answer: a document, a refusal with its sentence, a limit met, a crash."""
 _MAX_INDENT = 1000
 _BAD = "The parser gave an answer that could not be read. The file was not taken in."
 

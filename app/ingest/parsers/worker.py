@@ -16,7 +16,6 @@ import pkgutil
 import resource
 import select
 import signal
-import struct
 import sys
 import time
 from dataclasses import dataclass
@@ -24,12 +23,8 @@ from typing import BinaryIO, NoReturn
 
 from app.errors import PortcullisError
 from app.ingest.parsers.registry import parse
-from app.ingest.parsers.wire import to_json
+from app.ingest.parsers.wire import CRASHED, FRAME, LIMIT, MAX_RESULT_BYTES, OK, REFUSED, to_json
 
-FRAME = struct.Struct(">I")
-MAX_RESULT_BYTES = 256 * 1024 * 1024
-OK, REFUSED, LIMIT, CRASHED = b"o", b"r", b"l", b"c"
-"""First byte of an answer: a document, a refusal with its sentence, a limit met, a crash."""
 _READ_BYTES = 1 << 20
 _CODECS = "utf-8 utf-16-le utf-16-be utf-32-le utf-32-be cp1252 iso-8859-15 cp437 ascii latin-1 idna mac_roman"
 """Loaded before the first fork: a child cannot open the files they come from."""

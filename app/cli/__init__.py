@@ -3,6 +3,7 @@
 A command's module is imported when the command is called: all of them together import the whole gateway, which takes seconds.
 """
 
+import gc
 import importlib
 import sys
 from typing import Any
@@ -75,11 +76,20 @@ def _listed() -> typer.Typer:
     return made
 
 
+def _started(modules: list[str]) -> typer.Typer:
+    """The commands, imported without collecting garbage in between: imports free nothing, and looking costs a tenth of a start."""
+    gc.disable()
+    commands = _registered(modules)
+    gc.freeze()
+    gc.enable()
+    return commands
+
+
 def main() -> None:
     """Entry point. No error ends in a stack trace."""
     called = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     try:
-        (_registered([_MODULES[called]]) if called in _MODULES else _listed())()
+        (_started([_MODULES[called]]) if called in _MODULES else _listed())()
     except PortcullisError as error:
         sys.stderr.write(f"portcullis: {error.detail}\n")
         sys.exit(1)

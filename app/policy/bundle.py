@@ -207,7 +207,7 @@ def _rule(row: list[str], line: int, labels: dict[str, int]) -> Rule:
 def load_yaml(name: str, text: str) -> Any:  # noqa: ANN401 - YAML of any shape; every caller checks what it takes
     """Parse YAML safely. Raises PolicyInvalidError naming the line."""
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark is not None else ""

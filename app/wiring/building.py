@@ -1,6 +1,7 @@
 """Builds rooms and flows for settings, once, and stops them."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -58,10 +59,15 @@ class Models:
 
 async def load_models(settings: Settings) -> Models:
     """Load both models. Raises ConfigurationError naming `make models` when a folder is missing or damaged."""
-    detector, embedder = await asyncio.gather(
-        asyncio.to_thread(Detector, settings.models / "ner-en"),
-        asyncio.to_thread(LocalEmbedder, settings.models / "embedder", threads=settings.embed_threads),
-    )
+    gc.disable()  # A vocabulary is half a million objects that all stay: looking for garbage among them only costs time.
+    try:
+        detector, embedder = await asyncio.gather(
+            asyncio.to_thread(Detector, settings.models / "ner-en"),
+            asyncio.to_thread(LocalEmbedder, settings.models / "embedder", threads=settings.embed_threads),
+        )
+    finally:
+        gc.freeze()
+        gc.enable()
     return Models(detector, embedder)
 
 

@@ -1,30 +1,36 @@
-"""What every engine behind the `PassageIndex` port keeps to. One suite; an engine joins by adding itself to `ENGINES`."""
+"""What every engine behind the `PassageIndex` port keeps to. One suite for all of `ENGINES`."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from app.domain.access import Acl, AclMode, Action, ActionRule, Conditions, Nothing, ReadFilter, Scope, WholeTenant
+from app.domain.access import Acl, AclMode, Action, ActionRule, Nothing, WholeTenant
 from app.domain.content import ChunkId, DocumentId
 from app.domain.identity import Principal, TenantId
 from app.domain.ports import PassageIndex
-from app.domain.search import AccessFacts, Candidates, ChunkVectors, GuardedText, IndexedChunk, IndexQuery, SearchLimits
+from app.domain.search import Candidates, GuardedText, IndexQuery, SearchLimits
 from app.errors import ConfigurationError, ConflictError
-from app.index.embedded import EmbeddedIndex
-
-T = TenantId("acme")
-ANN, BOB, STAFF, BOARD = (Principal(name) for name in ("user:i|ann", "user:i|bob", "group:acme|staff", "group:acme|board"))
-ANYWHERE = (ActionRule(Action.SEARCH, (Scope("*", "*"),), ()),)
-EVERYTHING = WholeTenant(T)
-DIM = 8
-ENGINES: dict[str, Callable[[Path], PassageIndex]] = {"embedded": lambda folder: EmbeddedIndex(folder / "index.db")}
+from tests.conformance.engines import (
+    ANN,
+    BOB,
+    DIM,
+    ENGINES,
+    EVERYTHING,
+    STAFF,
+    T,
+    chunk,
+    documents,
+    facts,
+    find,
+    person,
+    publish,
+    unit,
+    vectors,
+)
 
 
 @pytest.fixture(params=sorted(ENGINES))
@@ -32,44 +38,6 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PassageIn
     opened = ENGINES[request.param](tmp_path)
     yield opened
     opened.close()  # type: ignore[attr-defined]
-
-
-def facts(document: str, **changes: object) -> AccessFacts:
-    plain = AccessFacts(T, DocumentId(document), "hr", "internal", 1, Acl(AclMode.INHERIT), 1, "en", datetime(2026, 3, 1, tzinfo=UTC))
-    return replace(plain, **changes)
-
-
-def person(*principals: Principal, clearance: int = 1, rules: tuple[ActionRule, ...] = ANYWHERE, tenant: TenantId = T) -> Conditions:
-    return Conditions(tenant, clearance, frozenset(principals), rules)
-
-
-def chunk(document: str, text: str, *, version: int = 1, ordinal: int = 0, guarded: tuple[GuardedText, ...] = ()) -> IndexedChunk:
-    return IndexedChunk(ChunkId(f"{document}.{version}.{ordinal}"), "", text, "", guarded)
-
-
-def unit(seed: int, n: int = 1) -> np.ndarray:
-    rows = np.random.default_rng(seed).normal(size=(n, DIM)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def vectors(item: IndexedChunk, seed: int) -> ChunkVectors:
-    return ChunkVectors(item.chunk_id, unit(seed)[0], unit(seed + 100, 2), unit(seed + 200, 2))
-
-
-async def publish(engine: PassageIndex, given_facts: AccessFacts, *texts: str, version: int = 1, seed: int = 0) -> None:
-    document = given_facts.document_id
-    chunks = [chunk(document, text, version=version, ordinal=n) for n, text in enumerate(texts)]
-    await engine.put_version(given_facts, version, chunks)
-    await engine.put_vectors(document, version, [vectors(item, seed + n) for n, item in enumerate(chunks)], "model-a")
-    await engine.make_live(document, version)
-
-
-async def find(engine: PassageIndex, text: str, read_filter: ReadFilter, **changes: object) -> Candidates:
-    return await engine.search(replace(IndexQuery(text, None, {}), **changes), read_filter)
-
-
-def documents(found: Candidates) -> set[str]:
-    return {item.document_id for item in found.items}
 
 
 async def test_a_stored_version_is_found_only_after_it_was_made_live(engine: PassageIndex) -> None:
@@ -311,98 +279,3 @@ async def test_searches_and_writes_at_once_never_show_a_half_written_version(eng
         await asyncio.sleep(0)
     await writing
     assert {item.version for item in (await find(engine, "version", EVERYTHING)).items} == {11}
-
-
-PRINCIPALS = st.frozensets(st.sampled_from([ANN, BOB, STAFF, BOARD]), max_size=3)
-SCOPES = st.lists(st.builds(Scope, st.sampled_from(["*", "hr", "it"]), st.sampled_from(["*", "public", "secret"])), max_size=2).map(tuple)
-RULES = st.lists(st.builds(ActionRule, st.just(Action.SEARCH), SCOPES, SCOPES), min_size=1, max_size=2).map(tuple)
-FILTERS = st.builds(Conditions, st.sampled_from([T, TenantId("other")]), st.integers(0, 3), PRINCIPALS, RULES)
-FACTS = st.builds(
-    AccessFacts,
-    tenant=st.sampled_from([T, T, T, TenantId("other")]),
-    document_id=st.just(DocumentId("")),
-    collection=st.sampled_from(["hr", "it"]),
-    label=st.sampled_from(["public", "secret"]),
-    sensitivity=st.integers(0, 3),
-    acl=st.builds(Acl, st.sampled_from(AclMode), PRINCIPALS, PRINCIPALS),
-    acl_version=st.just(1),
-    language=st.sampled_from(["en", "de", ""]),
-    updated_at=st.just(datetime(2026, 1, 1, tzinfo=UTC)),
-)
-
-
-def is_granted(item: AccessFacts, asked: Conditions) -> bool:
-    """The rule of `Conditions`, written once more in the plainest way."""
-
-    def matches(scope: Scope) -> bool:
-        return scope.collection in ("*", item.collection) and scope.label in ("*", item.label)
-
-    within = all(any(map(matches, rule.allowed)) and not any(map(matches, rule.denied)) for rule in asked.rules)
-    named = item.acl.mode is AclMode.INHERIT or bool(item.acl.allow & asked.principals)
-    cleared = item.tenant == asked.tenant and item.sensitivity <= asked.clearance
-    return cleared and within and named and not item.acl.deny & asked.principals
-
-
-@pytest.mark.parametrize("name", sorted(ENGINES))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(everyone=st.lists(FACTS, min_size=1, max_size=8), asked=st.lists(FILTERS, min_size=1, max_size=6), later=st.lists(FACTS, max_size=4))
-def test_what_is_found_is_exactly_what_the_filter_grants(
-    name: str,
-    tmp_path_factory: pytest.TempPathFactory,
-    everyone: list[AccessFacts],
-    asked: list[Conditions],
-    later: list[AccessFacts],
-) -> None:
-    async def run() -> None:
-        engine = ENGINES[name](tmp_path_factory.mktemp("engine"))
-        current = {f"d{n}": replace(item, document_id=DocumentId(f"d{n}")) for n, item in enumerate(everyone)}
-        for n, item in enumerate(current.values()):
-            await publish(engine, item, "leave request", seed=n)
-        await check(engine, current, asked)
-        for n, item in enumerate(later[: len(everyone)]):
-            key = f"d{n}"
-            current[key] = replace(item, document_id=DocumentId(key), tenant=current[key].tenant, acl_version=2)
-            await engine.put_access(current[key])
-        await check(engine, current, asked)
-        engine.close()  # type: ignore[attr-defined]
-
-    asyncio.run(run())
-
-
-async def check(engine: PassageIndex, current: dict[str, AccessFacts], asked: list[Conditions]) -> None:
-    for read_filter in asked:
-        expected = {key for key, item in current.items() if is_granted(item, read_filter)}
-        for text, vector in (("leave", None), ("", unit(3)[0]), ("leave", unit(3)[0])):
-            assert documents(await find(engine, text, read_filter, vector=vector)) == expected
-
-
-@pytest.mark.parametrize("name", sorted(ENGINES))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_twin_corpora_that_differ_in_forbidden_documents_give_the_same_bytes(
-    name: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    """BM25 statistics, spelling, ties, counts and rounding are all ways by which hidden text could move what is shown."""
-    known = st.sampled_from(["leave", "travel", "budget", "laptop", "holiday", "moonlight", "approval", "weeks", "request", "vendor"])
-    words = st.lists(known, min_size=1, max_size=12)
-    visible = data.draw(st.lists(words, min_size=1, max_size=6))
-    hidden = data.draw(st.lists(st.tuples(st.integers(0, 6), words), min_size=1, max_size=8))
-    question = " ".join(data.draw(words)) + " moonlihgt aproval"
-
-    async def outcome(*, with_hidden: bool) -> tuple[object, str]:
-        engine = ENGINES[name](tmp_path_factory.mktemp("twin"))
-        for n, text in enumerate(visible):
-            for m, (place, secret) in enumerate(hidden):
-                if with_hidden and place == n:
-                    how = facts(f"s{m}", sensitivity=3) if m % 2 else facts(f"s{m}", acl=Acl(AclMode.EXPLICIT, frozenset({BOARD})))
-                    await publish(engine, replace(how, language="de" if m % 3 else "en"), " ".join(secret), seed=50 + m)
-                    await find(engine, "leave", person(ANN))
-            await publish(engine, facts(f"v{n}"), " ".join(text), seed=n % 3)
-        asker = person(ANN, clearance=1)
-        found = await engine.search(IndexQuery(question, unit(9)[0], {}, lexical_k=3, vector_k=3), asker)
-        spelled = await engine.respell(question, asker, {})
-        engine.close()  # type: ignore[attr-defined]
-        return found, spelled
-
-    alone, together = asyncio.run(outcome(with_hidden=False)), asyncio.run(outcome(with_hidden=True))
-    assert repr(alone) == repr(together)

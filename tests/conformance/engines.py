@@ -15,7 +15,7 @@ from app.domain.search import AccessFacts, Candidates, ChunkVectors, GuardedText
 from app.index.embedded import EmbeddedIndex
 
 T = TenantId("acme")
-ANN, BOB, STAFF, BOARD = (Principal(name) for name in ("user:i|ann", "user:i|bob", "group:acme|staff", "group:acme|board"))
+CLERK, AUDITOR, STAFF, BOARD = (Principal(name) for name in ("user:i|clerk", "user:i|auditor", "group:acme|staff", "group:acme|board"))
 ANYWHERE = (ActionRule(Action.SEARCH, (Scope("*", "*"),), ()),)
 EVERYTHING = WholeTenant(T)
 DIM = 8

@@ -15,8 +15,8 @@ from app.domain.ports import PassageIndex
 from app.domain.search import Candidates, GuardedText, IndexQuery, SearchLimits
 from app.errors import ConfigurationError, ConflictError
 from tests.conformance.engines import (
-    ANN,
-    BOB,
+    AUDITOR,
+    CLERK,
     DIM,
     ENGINES,
     EVERYTHING,
@@ -60,19 +60,19 @@ async def test_facts_of_a_waiting_version_do_not_open_the_live_one(engine: Passa
     """A more open label for the next version must not publish the text that is still live under the stricter one."""
     await publish(engine, facts("a", sensitivity=3, label="secret"), "merger plan")
     await engine.put_version(facts("a", sensitivity=0, label="public", acl_version=2), 2, [chunk("a", "press release", version=2)])
-    assert documents(await find(engine, "merger", person(ANN, clearance=1))) == set()
+    assert documents(await find(engine, "merger", person(CLERK, clearance=1))) == set()
     await engine.make_live(DocumentId("a"), 2)
-    assert documents(await find(engine, "press", person(ANN, clearance=1))) == {"a"}
+    assert documents(await find(engine, "press", person(CLERK, clearance=1))) == {"a"}
 
 
 async def test_facts_changed_while_a_version_waits_hold_when_it_goes_live(engine: PassageIndex) -> None:
     await publish(engine, facts("a"), "merger plan")
     await engine.put_version(facts("a"), 2, [chunk("a", "merger plan", version=2)])
-    await engine.put_access(facts("a", acl=Acl(AclMode.INHERIT, deny=frozenset({ANN})), acl_version=2))
+    await engine.put_access(facts("a", acl=Acl(AclMode.INHERIT, deny=frozenset({CLERK})), acl_version=2))
     await engine.put_version(facts("a"), 2, [chunk("a", "merger plan", version=2)])
     await engine.make_live(DocumentId("a"), 2)
-    assert documents(await find(engine, "merger", person(ANN))) == set()
-    assert documents(await find(engine, "merger", person(BOB))) == {"a"}
+    assert documents(await find(engine, "merger", person(CLERK))) == set()
+    assert documents(await find(engine, "merger", person(AUDITOR))) == {"a"}
 
 
 async def test_every_step_may_be_repeated_without_harm(engine: PassageIndex) -> None:
@@ -102,20 +102,20 @@ async def test_a_document_added_after_a_removal_does_not_bring_the_removed_text_
 
 
 async def test_a_revocation_is_effective_for_the_next_search_and_so_is_a_grant(engine: PassageIndex) -> None:
-    only_ann = Acl(AclMode.EXPLICIT, allow=frozenset({ANN}))
-    await publish(engine, facts("a", acl=only_ann), "leave request")
+    only_clerk = Acl(AclMode.EXPLICIT, allow=frozenset({CLERK}))
+    await publish(engine, facts("a", acl=only_clerk), "leave request")
     for number in range(2, 22, 2):
-        assert documents(await find(engine, "leave", person(ANN, STAFF))) == {"a"}
+        assert documents(await find(engine, "leave", person(CLERK, STAFF))) == {"a"}
         await engine.put_access(facts("a", acl=Acl(AclMode.EXPLICIT), acl_version=number))
-        assert documents(await find(engine, "leave", person(ANN, STAFF))) == set()
-        await engine.put_access(facts("a", acl=only_ann, acl_version=number + 1))
+        assert documents(await find(engine, "leave", person(CLERK, STAFF))) == set()
+        await engine.put_access(facts("a", acl=only_clerk, acl_version=number + 1))
 
 
 async def test_facts_that_arrive_late_and_out_of_order_do_not_undo_newer_ones(engine: PassageIndex) -> None:
     await publish(engine, facts("a"), "leave request")
-    await engine.put_access(facts("a", acl=Acl(AclMode.INHERIT, deny=frozenset({ANN})), acl_version=5))
+    await engine.put_access(facts("a", acl=Acl(AclMode.INHERIT, deny=frozenset({CLERK})), acl_version=5))
     await engine.put_access(facts("a", acl_version=4))
-    assert documents(await find(engine, "leave", person(ANN))) == set()
+    assert documents(await find(engine, "leave", person(CLERK))) == set()
 
 
 async def test_facts_of_an_unknown_document_are_ignored(engine: PassageIndex) -> None:
@@ -132,12 +132,12 @@ async def test_nothing_gives_nothing(engine: PassageIndex) -> None:
 
 async def test_a_filter_without_rules_or_principals_opens_nothing_explicit(engine: PassageIndex) -> None:
     """An empty principal set once indexed a whole array: every explicit document would have been open to everyone."""
-    await publish(engine, facts("a", acl=Acl(AclMode.EXPLICIT, allow=frozenset({ANN}))), "leave request")
+    await publish(engine, facts("a", acl=Acl(AclMode.EXPLICIT, allow=frozenset({CLERK}))), "leave request")
     await publish(engine, facts("b"), "leave request")
     assert documents(await find(engine, "leave", person())) == {"b"}
     assert documents(await find(engine, "leave", person(Principal("user:i|unknown")))) == {"b"}
-    assert documents(await find(engine, "leave", person(ANN, rules=()))) == set()
-    assert documents(await find(engine, "leave", person(ANN, rules=(ActionRule(Action.SEARCH, (), ()),)))) == set()
+    assert documents(await find(engine, "leave", person(CLERK, rules=()))) == set()
+    assert documents(await find(engine, "leave", person(CLERK, rules=(ActionRule(Action.SEARCH, (), ()),)))) == set()
 
 
 async def test_a_version_of_another_tenant_cannot_take_over_a_document(engine: PassageIndex) -> None:
@@ -180,7 +180,7 @@ async def test_pending_vectors_nobody_granted_are_not_reported(engine: PassageIn
     await publish(engine, facts("a"), "leave request")
     await engine.put_version(facts("b", sensitivity=3), 1, [chunk("b", "leave calendar")])
     await engine.make_live(DocumentId("b"), 1)
-    assert (await find(engine, "leave", person(ANN), vector=unit(0)[0])).degraded == ()
+    assert (await find(engine, "leave", person(CLERK), vector=unit(0)[0])).degraded == ()
 
 
 async def test_cosines_are_those_of_the_vectors_given(engine: PassageIndex) -> None:
@@ -224,8 +224,8 @@ async def test_spelling_offers_no_word_of_documents_the_asker_may_not_read(engin
     for number in range(3):
         await publish(engine, facts(f"open{number}"), "holiday calendar")
         await publish(engine, facts(f"shut{number}", sensitivity=3), "operation moonlight")
-    assert await engine.respell("moonlihgt holidya", person(ANN, clearance=1), {}) == "moonlihgt holiday"
-    assert await engine.respell("moonlihgt holidya", person(ANN, clearance=3), {}) == "moonlight holiday"
+    assert await engine.respell("moonlihgt holidya", person(CLERK, clearance=1), {}) == "moonlihgt holiday"
+    assert await engine.respell("moonlihgt holidya", person(CLERK, clearance=3), {}) == "moonlight holiday"
 
 
 async def test_words_are_stemmed_in_the_language_of_their_document(engine: PassageIndex) -> None:
@@ -243,7 +243,7 @@ async def test_the_callers_own_limits_only_narrow(engine: PassageIndex) -> None:
     await publish(engine, facts("c", sensitivity=3, updated_at=datetime(2026, 9, 1, tzinfo=UTC)), "leave")
 
     async def limited(**limits: object) -> set[str]:
-        return documents(await find(engine, "leave", person(ANN), limits=SearchLimits(**limits)))
+        return documents(await find(engine, "leave", person(CLERK), limits=SearchLimits(**limits)))
 
     assert await limited() == {"a", "b"}
     assert await limited(collections=("it", "none")) == {"b"}

@@ -14,9 +14,9 @@ from app.domain.identity import TenantId
 from app.domain.ports import PassageIndex
 from app.domain.search import AccessFacts, IndexQuery
 from tests.conformance.engines import (
-    ANN,
+    AUDITOR,
     BOARD,
-    BOB,
+    CLERK,
     ENGINES,
     STAFF,
     T,
@@ -28,7 +28,7 @@ from tests.conformance.engines import (
     unit,
 )
 
-PRINCIPALS = st.frozensets(st.sampled_from([ANN, BOB, STAFF, BOARD]), max_size=3)
+PRINCIPALS = st.frozensets(st.sampled_from([CLERK, AUDITOR, STAFF, BOARD]), max_size=3)
 SCOPES = st.lists(st.builds(Scope, st.sampled_from(["*", "hr", "it"]), st.sampled_from(["*", "public", "secret"])), max_size=2).map(tuple)
 RULES = st.lists(st.builds(ActionRule, st.just(Action.SEARCH), SCOPES, SCOPES), min_size=1, max_size=2).map(tuple)
 FILTERS = st.builds(Conditions, st.sampled_from([T, TenantId("other")]), st.integers(0, 3), PRINCIPALS, RULES)
@@ -111,9 +111,9 @@ def test_twin_corpora_that_differ_in_forbidden_documents_give_the_same_bytes(
                 if with_hidden and place == n:
                     how = facts(f"s{m}", sensitivity=3) if m % 2 else facts(f"s{m}", acl=Acl(AclMode.EXPLICIT, frozenset({BOARD})))
                     await publish(engine, replace(how, language="de" if m % 3 else "en"), " ".join(secret), seed=50 + m)
-                    await find(engine, "leave", person(ANN))
+                    await find(engine, "leave", person(CLERK))
             await publish(engine, facts(f"v{n}"), " ".join(text), seed=n % 3)
-        asker = person(ANN, clearance=1)
+        asker = person(CLERK, clearance=1)
         found = await engine.search(IndexQuery(question, unit(9)[0], {}, lexical_k=3, vector_k=3), asker)
         spelled = await engine.respell(question, asker, {})
         engine.close()  # type: ignore[attr-defined]

@@ -247,7 +247,7 @@ async def test_a_closed_index_refuses(tmp_path: Path) -> None:
         encode_facts(facts("a")).replace('"sensitivity": 1', '"sensitivity": true'),
         encode_facts(facts("a")).replace('"sensitivity": 1', '"sensitivity": 4294967296'),
         encode_facts(facts("a")).replace('"deny": []', '"deny": [null]'),
-        encode_facts(facts("a")).replace('"deny": []', '"deny": "user:i|ann"'),
+        encode_facts(facts("a")).replace('"deny": []', '"deny": "user:i|clerk"'),
         encode_facts(facts("a")).replace('"acme"', '"other"'),
     ],
 )

@@ -9,8 +9,8 @@ from app.domain.identity import Principal, TenantId
 from app.domain.search import AccessFacts, IndexedChunk
 
 ACME = TenantId("acme")
-ANN = Principal("user:i|ann")
-READER = Conditions(ACME, 1, frozenset({ANN}), (ActionRule(Action.SEARCH, (Scope("*", "*"),), ()),))
+CLERK = Principal("user:i|clerk")
+READER = Conditions(ACME, 1, frozenset({CLERK}), (ActionRule(Action.SEARCH, (Scope("*", "*"),), ()),))
 
 
 def facts(document: str, **changes: object) -> AccessFacts:

@@ -58,6 +58,7 @@ INNER_CAPITAL = re.compile(
 UNREADABLE = re.compile(r"\S{100,}+|[\W\d_]{24,}+")
 NOT_BREAK = re.compile(r"[^\n]")
 LETTERS = re.compile(r"[^\W\d_]+")
+_LINES_PER_BATCH = 32
 ROLE = re.compile(
     r"(?:(?:Patient|Employee|Candidate|Manager|Contact|Client|Customer|Officer|Agent|Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Herr|Frau|Dear|Hi|Hello"
     r"|From|To|Cc|Answer|Name|Regards|Thanks)\b[.:,]*[ \"]*)+(?=\w)"
@@ -115,12 +116,13 @@ class NerEngine(NlpEngine):
         if language != ENGLISH or not text.strip():
             return NerArtifacts(language, ())
         readable = _blank_unreadable(text)
+        folded = list(folded_lines(readable))
+        found: list[Entity] = []
+        # One batch: called line by line the model costs twice as much.
         with self._lock, self._pipeline.memory_zone():
-            found = [Entity(e.start_char, e.end_char, e.label_) for e in self._pipeline(readable).ents]
-            for offset, folded in folded_lines(readable):
-                found.extend(
-                    Entity(offset + e.start_char, offset + e.end_char, e.label_, is_folded=True) for e in self._pipeline(folded).ents
-                )
+            docs = self._pipeline.pipe([readable, *(line for _, line in folded)], batch_size=_LINES_PER_BATCH)
+            for is_folded, offset, doc in zip([False, *[True] * len(folded)], [0, *(offset for offset, _ in folded)], docs, strict=True):
+                found.extend(Entity(offset + e.start_char, offset + e.end_char, e.label_, is_folded) for e in doc.ents)
         return NerArtifacts(language, tuple(found))
 
     def process_batch(

@@ -58,7 +58,7 @@ test: setup $(VENV)/.test browser lint ## Set up and run every test
 # ---- the rest ----------------------------------------------------------------------------------------------------------
 lint: $(VENV)/.test ## Style, types, floors and rooms
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy app
+	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
 browser: ## Chromium for the tests of the pages

@@ -20,7 +20,7 @@ from app.audit.events import Happening, by_system
 from app.audit.log import AuditLog
 from app.audit.signer import CheckpointSigner
 from app.audit.verification import verify_log
-from app.domain.audit import AuditEvent, EventType, Reference
+from app.domain.audit import AuditEvent, EventType, JsonValue, Reference
 from app.domain.identity import TenantId
 from app.storage import schema
 from app.storage.transaction import Database
@@ -70,7 +70,7 @@ async def measure(folder: Path) -> dict[str, object]:
 def event() -> AuditEvent:
     """An entry of a search's size with six references."""
     references = [Reference("document", f"doc_{number:06}") for number in range(6)]
-    hits = [{"document": f"doc_{number:06}", "content_sha256": "0" * 64, "rank": number} for number in range(10)]
+    hits: list[JsonValue] = [{"document": f"doc_{number:06}", "content_sha256": "0" * 64, "rank": number} for number in range(10)]
     return by_system(TENANT, Happening(EventType.RETRIEVAL_EXECUTED, references=references, fields={"hits": hits, "considered": 50}))
 
 

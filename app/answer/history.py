@@ -18,7 +18,7 @@ from app.domain.search import Candidate
 from app.errors import NotFoundError
 from app.policy.book import PolicyBook
 from app.privacy.book import RedactionBook
-from app.storage import conversation_rows, document_rows
+from app.storage import conversation_rows, passage_rows
 from app.storage.conversation_rows import AnswerRow, ConversationRow, Owner
 from app.storage.transaction import Database
 
@@ -96,7 +96,7 @@ class ReadHistory:
         wanted = list(dict.fromkeys(ChunkId(one["passage_id"]) for row in rows for one in row.body["passages"]))
         async with self.database.read() as tx:
             snapshot = await self.policy.current(tx, subject.tenant)
-            stored = await document_rows.stored_passages(tx, subject.tenant, wanted)
+            stored = await passage_rows.stored_passages(tx, subject.tenant, wanted)
         present = [one for one in wanted if one in stored]
         verdicts = snapshot.permits_all(subject, SEARCH_ACTIONS, [stored[one].document.resource() for one in present])
         open_ids = [one for one, permitted in zip(present, verdicts, strict=True) if permitted]

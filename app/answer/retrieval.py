@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from app.answer.ranking import RankedChunk, fuse, merge
 from app.domain.access import Action, Decision, Nothing, Outcome, ReadFilter
 from app.domain.content import ChunkId, StoredPassage
-from app.domain.identity import Subject
+from app.domain.identity import Subject, TenantId
 from app.domain.ports import Embedder, PassageIndex
 from app.domain.privacy import Rendering
 from app.domain.search import Candidates, IndexQuery, SearchLimits, Vector, Visibility
 from app.errors import UpstreamUnavailableError
 from app.observability import RECHECK_DROPPED, STAGE_SECONDS, logger
-from app.policy.book import PolicyBook
+from app.policy.book import Basis, PolicyBook
 from app.policy.snapshot import Snapshot
 from app.privacy.book import RedactionBook
 from app.privacy.redaction import RedactionPolicy
 from app.privacy.rendering import render
-from app.storage import document_rows
+from app.storage import passage_rows
 from app.storage.transaction import Database
 
 SEARCH_ACTIONS = (Action.SEARCH, Action.READ)
@@ -82,18 +82,36 @@ class Retrieval:
     embedder: Embedder
 
     async def find(self, request: RetrievalRequest) -> Evidence:
-        """Granted, rendered passages, best first. A denied request gives evidence without passages and a deny decision."""
-        subject = request.subject
+        """Granted, rendered passages, best first. A denied request gives evidence without passages and a deny decision.
+
+        Begins on what was in force when somebody last asked, without a trip to the database; the re-check reads what is in force now,
+        and if that is something else, everything is thrown away and done again on it.
+        """
+        tenant = request.subject.tenant
+        basis = self.policy.last_basis(tenant)
+        if basis is None:
+            basis = await self._in_force(tenant)
+        evidence, now = await self._find_on(basis, request)
+        if now is not basis:
+            evidence, _ = await self._find_on(now, request)
+        return evidence
+
+    async def _in_force(self, tenant: TenantId) -> Basis:
         with STAGE_SECONDS.labels("policy").time():
             async with self.database.read() as tx:
-                snapshot = await self.policy.current(tx, subject.tenant)
-                profiles = await document_rows.redaction_profiles(tx, subject.tenant)
+                return await self.policy.basis(tx, tenant)
+
+    async def _find_on(self, basis: Basis, request: RetrievalRequest) -> tuple[Evidence, Basis]:
+        """Evidence found on `basis` and checked again on what is in force at the end, which comes with it."""
+        snapshot, subject = basis.snapshot, request.subject
+        with STAGE_SECONDS.labels("policy").time():
             redaction = self.redaction.of(snapshot.digest, snapshot.redaction_text)
             read_filter = snapshot.read_filter(subject, request.actions)
             decision = snapshot.search_decision(read_filter)
-            if decision.outcome is Outcome.DENY or isinstance(read_filter, Nothing):
-                return Evidence(decision, request.text, (), {}, (), 0, 0, redaction.digest)
-            visible = _visibility(snapshot, subject, redaction, profiles)
+            visible = _visibility(snapshot, subject, redaction, basis.profiles)
+        if decision.outcome is Outcome.DENY or isinstance(read_filter, Nothing):
+            denied = Evidence(decision, request.text, (), {}, (), 0, 0, redaction.digest)
+            return denied, await self._in_force(subject.tenant)
         question, candidates = await self._search(request, request.text, read_filter, visible)
         ranked = fuse(candidates, self.embedder.background)
         if request.earlier_question:
@@ -117,13 +135,16 @@ class Retrieval:
         total = vectors.sum(axis=0)
         return total / max(float((total @ total) ** 0.5), 1e-9), ()
 
-    async def _recheck(self, request: RetrievalRequest, question: str, ranked: Sequence[RankedChunk], candidates: Candidates) -> Evidence:
+    async def _recheck(
+        self, request: RetrievalRequest, question: str, ranked: Sequence[RankedChunk], candidates: Candidates
+    ) -> tuple[Evidence, Basis]:
         """Ask the register and the referee again, under the policy in force now, for every hit before anyone sees it."""
         subject = request.subject
         async with self.database.read() as tx:
             with STAGE_SECONDS.labels("recheck").time():
-                snapshot = await self.policy.current(tx, subject.tenant)
-                resources = await document_rows.live_resources(tx, subject.tenant, [one.chunk_id for one in ranked])
+                basis = await self.policy.basis(tx, subject.tenant)
+                snapshot = basis.snapshot
+                resources = await passage_rows.live_resources(tx, subject.tenant, [one.chunk_id for one in ranked])
                 present = [one for one in ranked if one.chunk_id in resources]
                 verdicts = snapshot.permits_all(subject, request.actions, [resources[one.chunk_id] for one in present])
                 granted = [one for one, permitted in zip(present, verdicts, strict=True) if permitted]
@@ -131,14 +152,14 @@ class Retrieval:
             with STAGE_SECONDS.labels("read").time():
                 # In the same transaction: text and the facts it was granted by are of one snapshot.
                 kept = granted[: max(RENDERED, request.n_wanted)]
-                stored = await document_rows.stored_passages(tx, subject.tenant, [one.chunk_id for one in kept])
+                stored = await passage_rows.stored_passages(tx, subject.tenant, [one.chunk_id for one in kept])
         redaction = self.redaction.of(snapshot.digest, snapshot.redaction_text)
         with STAGE_SECONDS.labels("render").time():
             found = render_all(snapshot, subject, redaction, [(one, stored[one.chunk_id]) for one in kept])
         decision = snapshot.search_decision(snapshot.read_filter(subject, request.actions))
         dropped = len(ranked) - len(granted)
         evidence = Evidence(decision, question, found, candidates.term_weights, candidates.degraded, len(ranked), dropped, redaction.digest)
-        return evidence if decision.outcome is Outcome.ALLOW else replace(evidence, found=())
+        return (evidence if decision.outcome is Outcome.ALLOW else replace(evidence, found=())), basis
 
     def _report(
         self, subject: Subject, ranked: Sequence[RankedChunk], present: Sequence[RankedChunk], granted: Sequence[RankedChunk]
@@ -181,10 +202,10 @@ def _render_hit(ranked: RankedChunk, passage: StoredPassage, shown: frozenset[st
 def _visibility(snapshot: Snapshot, subject: Subject, redaction: RedactionPolicy, profiles: Mapping[str, str]) -> Visibility:
     pairs = [(collection, label) for collection in profiles for label in snapshot.bundle.labels]
     readers = snapshot.pii_readers(subject, pairs)
-    return {
-        (collection, label): redaction.visible_types(profiles[collection], may_read_pii=may_read)
-        for (collection, label), may_read in readers.items()
-    }
+    # A few hundred pairs share a handful of profiles.
+    kinds = {(profiles[collection], may_read) for (collection, _), may_read in readers.items()}
+    shown = {(profile, may_read): redaction.visible_types(profile, may_read_pii=may_read) for profile, may_read in kinds}
+    return {(collection, label): shown[profiles[collection], may_read] for (collection, label), may_read in readers.items()}
 
 
 def chunk_ids(found: Sequence[Found]) -> list[ChunkId]:

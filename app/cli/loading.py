@@ -18,7 +18,7 @@ from app.domain.content import DocumentState
 from app.domain.identity import Caller
 from app.errors import InvalidInputError, LimitExceededError
 from app.ingest.jobs import Submission, acl_from_json
-from app.storage import document_rows, job_rows
+from app.storage import collection_rows, document_rows, job_rows
 from app.storage.job_rows import JobState
 from app.wiring import Services
 
@@ -101,7 +101,7 @@ def ingest(
 async def default_person(services: Services, collection: str) -> str | None:
     """The collection's steward, when that is a sample person."""
     async with services.database.read() as tx:
-        found = await document_rows.get_collection(tx, services.tenant, collection)
+        found = await collection_rows.get_collection(tx, services.tenant, collection)
     demo = services.identity.demo
     return found.steward if found and demo and found.steward in demo.people else None
 

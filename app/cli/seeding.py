@@ -11,7 +11,7 @@ from app.domain.content import Collection, DocumentState
 from app.domain.identity import TenantId
 from app.ingest.jobs import Submission, acl_from_json
 from app.sample import SampleCollection, SampleDocument, read_company
-from app.storage import document_rows
+from app.storage import collection_rows, document_rows
 from app.wiring import Services
 
 SEEDER = "administrator"
@@ -25,7 +25,7 @@ async def seed(services: Services, *, is_embedding: bool) -> int:
     company = read_company(services.settings.examples)
     caller = await caller_as(services, SEEDER)
     async with services.database.read() as tx:
-        known = {one.name for one in await document_rows.list_collections(tx, services.tenant)}
+        known = {one.name for one in await collection_rows.list_collections(tx, services.tenant)}
     for one in company.collections:
         if one.name not in known:
             await services.collections.create(caller, _collection(services.tenant, one))

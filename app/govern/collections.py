@@ -15,7 +15,7 @@ from app.errors import ConflictError, InvalidInputError, NotFoundError
 from app.govern.rights import require_right
 from app.policy.book import PolicyBook
 from app.policy.snapshot import Snapshot
-from app.storage import document_rows
+from app.storage import collection_rows
 from app.storage.transaction import Database
 
 READ_ACTIONS = (Action.SEARCH, Action.READ)
@@ -33,14 +33,14 @@ class ManageCollections:
         """Collections in which the subject may read documents of some label, by name."""
         async with self.database.read() as tx:
             snapshot = await self.policy.current(tx, subject.tenant)
-            collections = await document_rows.list_collections(tx, subject.tenant)
+            collections = await collection_rows.list_collections(tx, subject.tenant)
         return [one for one in collections if is_readable(snapshot, subject, one.name)]
 
     async def open_by_default(self, subject: Subject) -> frozenset[str]:
         """Names of the collections whose documents are open to the subject as they come, under the default label."""
         async with self.database.read() as tx:
             snapshot = await self.policy.current(tx, subject.tenant)
-            collections = await document_rows.list_collections(tx, subject.tenant)
+            collections = await collection_rows.list_collections(tx, subject.tenant)
         labels = snapshot.bundle.labels
         known = [one for one in collections if one.default_label in labels]
         as_they_come = [
@@ -61,10 +61,10 @@ class ManageCollections:
         decision = await require_right(self.database, self.policy, self.audit, caller, Action.COLLECTION_WRITE)
         async with self.database.write() as tx:
             _check_label(await self.policy.current(tx, value.tenant), value.default_label)
-            if await document_rows.get_collection(tx, value.tenant, value.name) is not None:
+            if await collection_rows.get_collection(tx, value.tenant, value.name) is not None:
                 message = "A collection of this name exists."
                 raise ConflictError(message)
-            await document_rows.put_collection(tx, value)
+            await collection_rows.put_collection(tx, value)
             happening = decided(EventType.COLLECTION_CHANGED, decision, (), {"collection": value.name, "change": "created"})
             await self.audit.record_in(tx, by_caller(caller, happening))
         return value
@@ -73,12 +73,12 @@ class ManageCollections:
         """Change settings of a collection. Needs `collection.write`. Raises NotFoundError."""
         decision = await require_right(self.database, self.policy, self.audit, caller, Action.COLLECTION_WRITE)
         async with self.database.write() as tx:
-            before = await document_rows.get_collection(tx, caller.subject.tenant, name)
+            before = await collection_rows.get_collection(tx, caller.subject.tenant, name)
             if before is None:
                 raise NotFoundError
             value = replace(before, **changes)
             _check_label(await self.policy.current(tx, value.tenant), value.default_label)
-            await document_rows.put_collection(tx, value)
+            await collection_rows.put_collection(tx, value)
             fields: dict[str, JsonValue] = {"collection": name, "change": "updated", "settings": sorted(changes)}
             await self.audit.record_in(tx, by_caller(caller, decided(EventType.COLLECTION_CHANGED, decision, (), fields)))
         return value

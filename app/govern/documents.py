@@ -18,8 +18,8 @@ from app.policy.book import PolicyBook
 from app.policy.snapshot import Snapshot
 from app.privacy.book import RedactionBook
 from app.privacy.rendering import render
-from app.storage import document_rows
-from app.storage.document_rows import VersionRow
+from app.storage import collection_rows, document_rows
+from app.storage.document_shapes import VersionRow
 from app.storage.transaction import Database, Transaction
 
 
@@ -69,7 +69,7 @@ class ReadDocuments:
             document = await document_rows.get_document(tx, caller.subject.tenant, document_id)
             version = await self._live_version(tx, document)
             versions = await document_rows.list_versions(tx, document_id)
-            collection = await document_rows.get_collection(tx, caller.subject.tenant, document.collection) if document else None
+            collection = await collection_rows.get_collection(tx, caller.subject.tenant, document.collection) if document else None
         decision = first_denial(snapshot, caller, document if version is not None else None, READ_ACTIONS)
         fields: dict[str, JsonValue] = {"action": Action.READ.value, "version": version.version if version else None}
         if document is None or version is None or collection is None or decision is None or decision.outcome is Outcome.DENY:
@@ -92,7 +92,7 @@ class ReadDocuments:
         lines: list[DocumentLine] = []
         async with self.database.read() as tx:
             snapshot = await self.policy.current(tx, subject.tenant)
-            profiles = {one.name: one.redaction_profile for one in await document_rows.list_collections(tx, subject.tenant)}
+            profiles = {one.name: one.redaction_profile for one in await collection_rows.list_collections(tx, subject.tenant)}
             while len(lines) < limit:
                 page = await document_rows.list_documents(tx, subject.tenant, collection, after, limit)
                 if not page:

@@ -16,7 +16,7 @@ from app.privacy.detector import Detector
 from app.privacy.entities import QUASI
 from app.privacy.guarding import direct_values, guarded, mask_values
 from app.privacy.rendering import rebase
-from app.storage.document_rows import AnalyzedChunk
+from app.storage.document_shapes import AnalyzedChunk
 
 _SEPARATORS = re.compile(r"[/_\-.]")
 _WORD = re.compile(r"\w+")

@@ -20,7 +20,7 @@ from app.ingest.chunking import chunk_document
 from app.ingest.jobs import acl_from_json, embed_job
 from app.privacy.detector import Detector
 from app.storage import document_rows, job_rows
-from app.storage.document_rows import AnalyzedChunk, VersionRow
+from app.storage.document_shapes import AnalyzedChunk, VersionRow
 from app.storage.job_rows import Job
 from app.storage.transaction import Database, Transaction
 

@@ -18,7 +18,7 @@ from app.errors import AccessDeniedError, InvalidInputError, NotFoundError
 from app.ingest.jobs import Submission, cleaned, ingest_job
 from app.policy.book import PolicyBook
 from app.policy.snapshot import Snapshot
-from app.storage import document_rows, job_rows
+from app.storage import collection_rows, document_rows, job_rows
 from app.storage.transaction import Database, Transaction
 
 
@@ -77,7 +77,7 @@ class SubmitDocument:
         raise NotFoundError
 
     async def _plan(self, tx: Transaction, snapshot: Snapshot, subject: Subject, submission: Submission) -> _Plan | None:
-        collection = await document_rows.get_collection(tx, subject.tenant, submission.collection)
+        collection = await collection_rows.get_collection(tx, subject.tenant, submission.collection)
         if collection is None:
             return None
         known = None

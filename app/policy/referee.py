@@ -89,7 +89,7 @@ class Referee:
         self._model = bundle.files[MODEL]
         self._rules = bundle.rules
         self._named = frozenset(rule.subject for rule in bundle.rules)
-        self._collections = frozenset(rule.collection for rule in bundle.rules)
+        self._collections = frozenset((rule.action, rule.collection) for rule in bundle.rules)
         self._enforcers: dict[tuple[Action, str], casbin.Enforcer] = {}
         self._judged = lru_cache(maxsize=_VERDICTS_KEPT)(self._judge)
 
@@ -97,11 +97,13 @@ class Referee:
         """Whether the rules permit it. `principals` is the subject's closed set. Anything odd is a no."""
         if not (subject.tenant and resource.tenant and resource.collection and resource.labels):
             return False
-        # What no rule and no ACL can meet is left out, so that people with the same rights ask the same question.
+        # What no rule and no ACL can meet is left out, so that people with the same rights ask the same question, of all collections
+        # alike that no rule names for this action: only rows for any collection can match there.
+        collection = resource.collection if (action, resource.collection) in self._collections else ANY
         asker = _Asker(subject.tenant, (principals & self._named) | {_LISTED}, subject.clearance, subject.purpose)
         acl = resource.acl
         allow, deny = (_NOBODY if side.isdisjoint(principals) else frozenset({_LISTED}) for side in (acl.allow, acl.deny))
-        asked = _Asked(resource.tenant, resource.collection, resource.labels, resource.sensitivity, acl.mode, allow, deny)
+        asked = _Asked(resource.tenant, collection, resource.labels, resource.sensitivity, acl.mode, allow, deny)
         return self._judged(asker, action, asked)
 
     def _judge(self, asker: _Asker, action: Action, asked: _Asked) -> bool:
@@ -109,9 +111,9 @@ class Referee:
 
     def _enforcer(self, action: Action, collection: str) -> casbin.Enforcer:
         """The enforcer over every row that could match: the matcher wants equal actions, and equal collections or `*`."""
-        key = (action, collection if collection in self._collections else ANY)
+        key = (action, collection)
         if key not in self._enforcers:
-            rows = (rule for rule in self._rules if rule.action is action and rule.collection in (ANY, key[1]))
+            rows = (rule for rule in self._rules if rule.action is action and rule.collection in (ANY, collection))
             self._enforcers[key] = _enforcer(self._model, rows)
         return self._enforcers[key]
 

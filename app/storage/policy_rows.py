@@ -1,12 +1,13 @@
 """Queries over policy bundles and the bundle in force."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from app.domain.identity import TenantId
-from app.storage.tables import policy_bundle, policy_state
+from app.storage.tables import collection, policy_bundle, policy_state
 from app.storage.transaction import Transaction
 
 
@@ -19,6 +20,30 @@ class ActivePolicy:
     activated_at: datetime
     author: str
     approver: str
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a retrieval rests on: the bundle in force, and the redaction profile of each collection by its name."""
+
+    epoch: int
+    digest: str
+    profiles: Mapping[str, str]
+
+
+_BASIS = (
+    select(policy_state.c.epoch, policy_state.c.digest, collection.c.name, collection.c.redaction_profile)
+    .select_from(policy_state.outerjoin(collection, collection.c.tenant == policy_state.c.tenant))
+    .where(policy_state.c.tenant == bindparam("of_tenant"))
+)
+
+
+async def basis(tx: Transaction, tenant: TenantId) -> Basis | None:
+    """The bundle in force and the collections' redaction profiles in one statement, or `None` before the first activation."""
+    rows = (await tx.connection.execute(_BASIS, {"of_tenant": tenant})).all()
+    if not rows:
+        return None
+    return Basis(rows[0].epoch, rows[0].digest, {name: profile for _, _, name, profile in rows if name is not None})
 
 
 async def active(tx: Transaction, tenant: TenantId) -> ActivePolicy | None:

@@ -11,7 +11,7 @@ from app.ingest.chunking import chunk_document
 from app.llm.conversion import convert_embedder
 from app.model_files import fetch_models
 from app.settings import Settings
-from app.storage.document_rows import AnalyzedChunk
+from app.storage.document_shapes import AnalyzedChunk
 
 
 def rank_set(settings: Settings, folder: Path, limit: int | None) -> list[RankedSetQuery]:

@@ -22,8 +22,8 @@ from app.domain.privacy import Span
 from app.domain.search import ChunkVectors
 from app.index.embedded import EmbeddedIndex
 from app.ingest.analysis import AnalyzedDocument, access_facts, indexed_chunks
-from app.storage import document_rows, schema
-from app.storage.document_rows import AnalyzedChunk, VersionRow
+from app.storage import collection_rows, document_rows, schema
+from app.storage.document_shapes import AnalyzedChunk, VersionRow
 from app.storage.transaction import Database
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ async def fill(data: Path, words: Sequence[str], n_chunks: int, model_digest: st
     vectors = _vectors(np.random.default_rng(7))
     async with database.write() as tx:
         for number in range(COLLECTIONS):
-            await document_rows.put_collection(tx, _collection(f"c{number}"))
+            await collection_rows.put_collection(tx, _collection(f"c{number}"))
     made = _documents(words, n_chunks // _CHUNKS_PER_DOCUMENT)
     while batch := [one for one, _ in zip(made, range(_DOCUMENTS_PER_COMMIT), strict=False)]:
         async with database.write() as tx:
@@ -111,7 +111,7 @@ async def fill(data: Path, words: Sequence[str], n_chunks: int, model_digest: st
                 await document_rows.insert_document(tx, document, 1)
                 await document_rows.put_version(tx, _version(document, analyzed, model_digest), analyzed.chunks)
         for document, analyzed in batch:
-            await index.put_version(access_facts(document), 1, indexed_chunks(analyzed, ()))
+            await index.put_version(access_facts(document), 1, indexed_chunks(analyzed))
             await index.put_vectors(document.document_id, 1, [_drawn(vectors, one.chunk) for one in analyzed.chunks], model_digest)
             await index.make_live(document.document_id, 1)
     index.close()
@@ -120,8 +120,8 @@ async def fill(data: Path, words: Sequence[str], n_chunks: int, model_digest: st
 
 def _vectors(rng: np.random.Generator) -> Vectors:
     def unit(n: int) -> NDArray[np.float32]:
-        drawn = rng.normal(size=(n, DIM))
-        return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+        drawn = rng.normal(size=(n, DIM)).astype(np.float32)
+        return np.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True), np.float32)
 
     return Vectors(unit(200), unit(4_000))
 
@@ -141,7 +141,7 @@ def _documents(words: Sequence[str], n: int) -> Iterator[tuple[Document, Analyze
         document = _document(number, random.Random(number))
         chunks = tuple(_chunk(document, ordinal, table.tolist(), words) for ordinal, table in enumerate(chosen))
         text = "\n".join(one.chunk.text for one in chunks)
-        yield document, AnalyzedDocument(document.title, (), document.source_uri, (), text, (), chunks, "en", "made")
+        yield document, AnalyzedDocument(document.title, (), document.source_uri, (), "", (), text, (), chunks, "en", "made")
 
 
 def _document(number: int, rng: random.Random) -> Document:

@@ -67,9 +67,9 @@ def test_length_alone_does_not_lift_a_document() -> None:
     assert ranked[0].document_id == "b"
 
 
-CANDIDATES = st.lists(
-    st.tuples(st.integers(0, 4), st.floats(0, 2), st.none() | st.floats(-1, 1)), min_size=1, max_size=20
-).map(lambda rows: tuple(candidate(f"d{d}.1.{n}", lexical, cosine) for n, (d, lexical, cosine) in enumerate(rows)))
+CANDIDATES = st.lists(st.tuples(st.integers(0, 4), st.floats(0, 2), st.none() | st.floats(-1, 1)), min_size=1, max_size=20).map(
+    lambda rows: tuple(candidate(f"d{d}.1.{n}", lexical, cosine) for n, (d, lexical, cosine) in enumerate(rows))
+)
 
 
 @given(CANDIDATES, st.randoms(use_true_random=False))

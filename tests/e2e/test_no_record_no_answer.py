@@ -79,8 +79,9 @@ async def releasing_calls(gateway: Gateway, kept: dict[str, str]) -> AsyncIterat
     yield "log", await gateway.get("/v1/audit/events?case_id=1&reason=x", "compliance-officer")
     yield "feedback", await gateway.post(f"/v1/answers/{kept['answer']}/feedback", "engineer", {"verdict": "wrong"})
     yield "submission", await gateway.post("/v1/collections/hr/documents", "hr-partner", {"text": "A note."})
-    yield "access", await gateway.client.put(
-        f"/v1/documents/{kept['document']}/acl", json={"mode": "inherit"}, headers=gateway.token("hr-partner")
+    yield (
+        "access",
+        await gateway.client.put(f"/v1/documents/{kept['document']}/acl", json={"mode": "inherit"}, headers=gateway.token("hr-partner")),
     )
 
 

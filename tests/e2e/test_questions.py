@@ -59,7 +59,7 @@ async def test_every_quote_stands_verbatim_in_its_passage(gateway: Gateway) -> N
 
 
 async def test_a_follow_up_may_leave_out_what_it_is_about(gateway: Gateway) -> None:
-    """"And for twins?" has no words of its own to find anything by; with the question before it, it is clear."""
+    """A question such as "And for twins?" has no words of its own to find anything by; with the question before it, it is clear."""
     first = (await gateway.post("/v1/answers", "engineer", {"question": "How much parental leave do I get?"})).json()
     body = {"question": "And how much for twins?", "conversation_id": first["conversation_id"]}
     second = (await gateway.post("/v1/answers", "engineer", body)).json()

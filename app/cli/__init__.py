@@ -15,7 +15,7 @@ from app.errors import PortcullisError
 _MODULES = {
     "demo": "running", "serve": "running", "worker": "running", "ingest": "loading", "ask": "asking", "search": "asking",
     "token": "asking", "privacy": "asking", "models": "caring", "doctor": "caring", "db": "caring", "policy": "policies",
-    "audit": "auditing", "eval": "evaluating",
+    "audit": "auditing", "index": "indexing", "eval": "evaluating",
 }  # fmt: skip
 _SUMMARIES = {
     "demo": "Open the sample company on this computer, with one-click sign-in.",
@@ -31,9 +31,10 @@ _SUMMARIES = {
     "db": "The database schema.",
     "policy": "Rules: check, test, activate, explain.",
     "audit": "The log: verify, prove, export.",
+    "index": "The search index: verify, repair.",
     "eval": "Measure retrieval, answers and privacy on labelled sets.",
 }
-_GROUPS = {"policy", "audit", "eval"}
+_GROUPS = {"policy", "audit", "eval", "index"}
 """Modules whose commands stand under one name; the others register theirs themselves."""
 
 

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from app.domain.access import ReadFilter
 from app.domain.content import DocumentId
-from app.domain.search import AccessFacts, Candidates, ChunkVectors, IndexedChunk, IndexQuery, Matrix, Visibility
+from app.domain.identity import TenantId
+from app.domain.search import AccessFacts, Candidates, ChunkVectors, IndexedChunk, IndexedDocument, IndexQuery, Matrix, Visibility
 
 
 class PassageIndex(Protocol):
@@ -36,6 +37,9 @@ class PassageIndex(Protocol):
 
     async def respell(self, text: str, read_filter: ReadFilter, visible: Visibility) -> str:
         """Correct words unknown to granted, visible text to near ones that it holds; unchanged when there is nothing to correct."""
+
+    async def inventory(self, tenant: TenantId) -> list[IndexedDocument]:
+        """What is held of every document of a tenant: for comparing with the register, never for a person who searches."""
 
     async def check(self) -> None:
         """Raise UpstreamUnavailableError when searches cannot be served."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.access import Acl
-from app.domain.content import ChunkId, DocumentId
+from app.domain.content import ChunkId, Document, DocumentId
 from app.domain.identity import TenantId
 
 Vector = NDArray[np.float32]
@@ -33,6 +33,32 @@ class AccessFacts:
     acl_version: int
     language: str
     updated_at: datetime
+
+    @classmethod
+    def of(cls, document: Document) -> "AccessFacts":
+        """The facts as the register has them."""
+        return cls(
+            tenant=document.tenant,
+            document_id=document.document_id,
+            collection=document.collection,
+            label=document.label,
+            sensitivity=document.sensitivity,
+            acl=document.acl,
+            acl_version=document.acl_version,
+            language=document.language,
+            updated_at=document.updated_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedDocument:
+    """What an index holds of a document: `chunks` and, of those, `vectors` are of the live version."""
+
+    document_id: DocumentId
+    live_version: int | None
+    acl_version: int
+    chunks: int
+    vectors: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class ChangeDocuments:
         if changed is None or document is None or decision is None or decision.outcome is Outcome.DENY:
             await self._refuse(caller, snapshot, document, decision, change)
             raise NotFoundError
-        await self.index.put_access(_facts(changed))
+        await self.index.put_access(AccessFacts.of(changed))
         return changed
 
     async def _refuse(
@@ -111,17 +111,3 @@ def _check_principals(acl: Acl) -> None:
         if len(principal.encode("utf-8", "surrogatepass")) > MAX_PRINCIPAL_BYTES or not principal.startswith(("user:", "group:", "role:")):
             message = "A principal must start with user:, group: or role: and have at most 512 bytes."
             raise InvalidInputError(message, pointer="/acl")
-
-
-def _facts(document: Document) -> AccessFacts:
-    return AccessFacts(
-        tenant=document.tenant,
-        document_id=document.document_id,
-        collection=document.collection,
-        label=document.label,
-        sensitivity=document.sensitivity,
-        acl=document.acl,
-        acl_version=document.acl_version,
-        language=document.language,
-        updated_at=document.updated_at,
-    )

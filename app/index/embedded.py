@@ -12,7 +12,7 @@ from typing import TypeVar
 from app.domain.access import Nothing, ReadFilter
 from app.domain.content import DocumentId
 from app.domain.identity import TenantId
-from app.domain.search import AccessFacts, Candidates, ChunkVectors, IndexedChunk, IndexQuery, SearchLimits, Visibility
+from app.domain.search import AccessFacts, Candidates, ChunkVectors, IndexedChunk, IndexedDocument, IndexQuery, SearchLimits, Visibility
 from app.errors import UpstreamUnavailableError
 from app.index import spelling, writer
 from app.index.database import connect, identity, prepare, translated_errors
@@ -79,11 +79,13 @@ class EmbeddedIndex:
             lambda _, snapshot: spelling.respell(text, snapshot.grant(read_filter, SearchLimits()), visible, dictionary)
         )
 
-    async def vectors_pending(self) -> dict[TenantId, int]:
-        """Count live chunks without vectors, per tenant: for operators, never for a person who searches."""
-        query = """SELECT d.tenant, count(*) FROM document d JOIN chunk c ON c.document_row=d.row AND c.version=d.live_version
-            WHERE c.vector IS NULL GROUP BY d.tenant"""
-        return await self._read(lambda connection, _: {TenantId(tenant): count for tenant, count in connection.execute(query)})
+    async def inventory(self, tenant: TenantId) -> list[IndexedDocument]:
+        """Read from the file, not from the mirror."""
+        query = """SELECT d.document_id, d.live_version, d.acl_version, count(c.row), count(c.vector) FROM document d
+            LEFT JOIN chunk c ON c.document_row=d.row AND c.version=d.live_version WHERE d.tenant=? GROUP BY d.row ORDER BY d.row"""
+        return await self._read(
+            lambda connection, _: [IndexedDocument(DocumentId(name), *rest) for name, *rest in connection.execute(query, (tenant,))]
+        )
 
     async def check(self) -> None:
         """Read as a search would. Raises UpstreamUnavailableError when that fails."""

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from app.domain.content import Chunk, ChunkedDocument, Document
+from app.domain.content import Chunk, ChunkedDocument
 from app.domain.privacy import Span
-from app.domain.search import AccessFacts, IndexedChunk
+from app.domain.search import IndexedChunk
 from app.ingest.chunking import embedding_text, sentence_texts
 from app.privacy.detector import Detector
 from app.privacy.entities import QUASI
@@ -157,18 +157,3 @@ def texts_to_embed(title: str, title_spans: Sequence[Span], analyzed: AnalyzedCh
     pairs = [sentence_texts(sentence) for sentence in chunk.sentences]
     texts = [embedding_text(title, chunk), *(context for context, _ in pairs), *(standalone for _, standalone in pairs)]
     return mask_values(texts, values)
-
-
-def access_facts(document: Document) -> AccessFacts:
-    """What a filter is matched against."""
-    return AccessFacts(
-        tenant=document.tenant,
-        document_id=document.document_id,
-        collection=document.collection,
-        label=document.label,
-        sensitivity=document.sensitivity,
-        acl=document.acl,
-        acl_version=document.acl_version,
-        language=document.language,
-        updated_at=document.updated_at,
-    )

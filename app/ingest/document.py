@@ -13,9 +13,9 @@ from app.domain.access import Acl, AclMode
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import Document, DocumentState, ParsedDocument
 from app.domain.ports import Embedder, PassageIndex
-from app.domain.search import ChunkVectors
+from app.domain.search import AccessFacts, ChunkVectors
 from app.errors import UnsupportedContentError
-from app.ingest.analysis import AnalyzedDocument, Described, access_facts, analyze_document, indexed_chunks, texts_to_embed
+from app.ingest.analysis import AnalyzedDocument, Described, analyze_document, indexed_chunks, texts_to_embed
 from app.ingest.chunking import chunk_document
 from app.ingest.jobs import acl_from_json, embed_job
 from app.privacy.detector import Detector
@@ -58,12 +58,12 @@ class IngestDocument:
         if document is None:
             return
         chunks = await asyncio.to_thread(indexed_chunks, analyzed)
-        await self.index.put_version(access_facts(document), job.version, chunks)
+        await self.index.put_version(AccessFacts.of(document), job.version, chunks)
         flipped = await self._flip(job, analyzed)
         if flipped is not None and flipped.live_version == job.version:
             await self.index.make_live(flipped.document_id, job.version)
             # Facts again, as they were committed: access may have changed between storing and flipping.
-            await self.index.put_access(access_facts(flipped))
+            await self.index.put_access(AccessFacts.of(flipped))
         elif flipped is None:
             await self.index.remove(job.document_id)
 
@@ -202,6 +202,8 @@ def _version_row(job: Job, analyzed: AnalyzedDocument) -> VersionRow:
         title=analyzed.title,
         title_spans=analyzed.title_spans,
         source_spans=analyzed.source_spans,
+        keywords=analyzed.keywords,
+        keyword_spans=analyzed.keyword_spans,
         text=analyzed.text,
         spans=analyzed.spans,
         content_sha256=sha256(content).hexdigest(),

@@ -1,9 +1,10 @@
 """Queries over documents, versions and chunks."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from app.domain.content import Document, DocumentId, DocumentState
 from app.domain.identity import TenantId
@@ -21,6 +22,16 @@ from app.storage.tables import chunk, document, document_version
 from app.storage.transaction import Transaction
 
 _CHUNKS_PER_INSERT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """State of a document, its live version with the number of its chunks, and the version of its access facts."""
+
+    state: DocumentState
+    live_version: int | None
+    acl_version: int
+    chunks: int
 
 
 async def get_document(tx: Transaction, tenant: TenantId, document_id: DocumentId) -> Document | None:
@@ -50,6 +61,20 @@ async def list_documents(tx: Transaction, tenant: TenantId, collection_name: str
     return [document_of(row) for row in rows]
 
 
+async def standings(tx: Transaction, tenant: TenantId) -> dict[DocumentId, Standing]:
+    """How every document of the tenant stands, by id."""
+    of_version = (chunk.c.document_id == document.c.document_id) & (chunk.c.version == document.c.live_version)
+    statement = (
+        select(document.c.document_id, document.c.state, document.c.live_version, document.c.acl_version, func.count(chunk.c.chunk_id))
+        .select_from(document.outerjoin(chunk, of_version))
+        .where(document.c.tenant == tenant)
+        .group_by(document.c.document_id)
+        .order_by(document.c.document_id)
+    )
+    rows = (await tx.connection.execute(statement)).all()
+    return {DocumentId(name): Standing(DocumentState(state), live, acl, chunks) for name, state, live, acl, chunks in rows}
+
+
 async def insert_document(tx: Transaction, value: Document, last_version: int) -> None:
     """Store a new document."""
     await tx.connection.execute(insert(document).values(**document_values(value), last_version=last_version))
@@ -73,6 +98,8 @@ async def put_version(tx: Transaction, row: VersionRow, chunks: Sequence[Analyze
             title=row.title,
             title_spans=spans_to_json(row.title_spans),
             source_spans=spans_to_json(row.source_spans),
+            keywords=row.keywords,
+            keyword_spans=spans_to_json(row.keyword_spans),
             text=row.text,
             spans=spans_to_json(row.spans),
             content_sha256=row.content_sha256,

@@ -22,6 +22,8 @@ class VersionRow:
     title: str
     title_spans: tuple[Span, ...]
     source_spans: tuple[Span, ...]
+    keywords: str
+    keyword_spans: tuple[Span, ...]
     text: str
     spans: tuple[Span, ...]
     content_sha256: str
@@ -96,6 +98,8 @@ def version_of(row: Row[Any]) -> VersionRow:
         title=row.title,
         title_spans=spans_from_json(row.title_spans),
         source_spans=spans_from_json(row.source_spans),
+        keywords=row.keywords,
+        keyword_spans=spans_from_json(row.keyword_spans),
         text=row.text,
         spans=spans_from_json(row.spans),
         content_sha256=row.content_sha256,

@@ -132,6 +132,13 @@ async def open_jobs(tx: Transaction, kind: JobKind) -> int:
     return len(rows.all())
 
 
+async def documents_at_work(tx: Transaction, tenant: TenantId) -> set[DocumentId]:
+    """Documents for which a job waits or runs."""
+    states = (JobState.QUEUED.value, JobState.RUNNING.value)
+    rows = await tx.connection.execute(select(job.c.document_id).where(job.c.tenant == tenant, job.c.state.in_(states)))
+    return {DocumentId(name) for (name,) in rows if name is not None}
+
+
 def _job(row: Row[Any], attempts: int | None = None) -> Job:
     return Job(
         job_id=row.job_id,

@@ -98,6 +98,8 @@ document_version = Table(
     Column("title", String(1024), nullable=False),
     Column("title_spans", JSON, nullable=False),
     Column("source_spans", JSON, nullable=False),
+    Column("keywords", Text, nullable=False, server_default=""),
+    Column("keyword_spans", JSON, nullable=False, server_default="[]"),
     Column("text", Text, nullable=False),
     Column("spans", JSON, nullable=False),
     Column("content_sha256", DIGEST, nullable=False),

@@ -34,10 +34,12 @@ from app.govern.sign_ins import RecordSignIn
 from app.govern.trail import ReadAuditTrail
 from app.index.embedded import EmbeddedIndex
 from app.ingest.document import EmbedDocument, IngestDocument
+from app.ingest.reconcile import ReconcileIndex
 from app.ingest.sandbox import ParseLimits, ParserSandbox
 from app.ingest.submit import SubmitDocument
 from app.ingest.worker import Worker
 from app.llm.embedder import LocalEmbedder
+from app.observability import logger
 from app.policy.book import PolicyBook
 from app.privacy.book import RedactionBook
 from app.privacy.detector import Detector
@@ -47,6 +49,8 @@ from app.storage.transaction import Database
 from app.wiring.background import start_background
 from app.wiring.people import NO_ISSUER, identity_for
 from app.wiring.services import PolicyWatch, Services
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,17 @@ async def open_services(settings: Settings, *, is_server: bool = False, models: 
         await services.audit.start(services.tenant)
         await services.policy_watch.look()
         if is_server:
+            await _reconcile(services)
             await start_background(services, stack)
         yield services
+
+
+async def _reconcile(services: Services) -> None:
+    """Make the index what the register says before anyone searches it: a killed process may have written only one of the two."""
+    report = await services.reconcile.run(services.tenant, repair=True)
+    if not report.is_right:
+        counts = {name: len(getattr(report, name)) for name in ("missing", "extra", "stale_access", "without_vectors")}
+        _log.warning("index_repaired", documents=report.documents, **counts)
 
 
 def check_settings(settings: Settings) -> None:
@@ -134,6 +147,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
             IngestDocument(database, index, audit, detector, sandbox.parse),
             EmbedDocument(database, index, embedder),
         ),
+        reconcile=ReconcileIndex(database, index),
         documents=ReadDocuments(database, policy, redaction, audit),
         changes=ChangeDocuments(database, policy, index, audit),
         collections=ManageCollections(database, policy, audit),

@@ -31,6 +31,7 @@ from app.identity.sign_in import SignIn
 from app.identity.subjects import ClaimNames
 from app.identity.tokens import TokenVerifier
 from app.index.embedded import EmbeddedIndex
+from app.ingest.reconcile import ReconcileIndex
 from app.ingest.submit import SubmitDocument
 from app.ingest.worker import Worker
 from app.llm.embedder import LocalEmbedder
@@ -105,6 +106,7 @@ class Services:
     feedback: GiveFeedback
     submit: SubmitDocument
     worker: Worker
+    reconcile: ReconcileIndex
     documents: ReadDocuments
     changes: ChangeDocuments
     collections: ManageCollections

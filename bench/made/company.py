@@ -19,9 +19,9 @@ from app.domain.access import Acl, AclMode
 from app.domain.content import Chunk, ChunkId, Collection, Document, DocumentId, DocumentState, Sentence
 from app.domain.identity import Principal, TenantId
 from app.domain.privacy import Span
-from app.domain.search import ChunkVectors
+from app.domain.search import AccessFacts, ChunkVectors
 from app.index.embedded import EmbeddedIndex
-from app.ingest.analysis import AnalyzedDocument, access_facts, indexed_chunks
+from app.ingest.analysis import AnalyzedDocument, indexed_chunks
 from app.storage import collection_rows, document_rows, schema
 from app.storage.document_shapes import AnalyzedChunk, VersionRow
 from app.storage.transaction import Database
@@ -111,7 +111,7 @@ async def fill(data: Path, words: Sequence[str], n_chunks: int, model_digest: st
                 await document_rows.insert_document(tx, document, 1)
                 await document_rows.put_version(tx, _version(document, analyzed, model_digest), analyzed.chunks)
         for document, analyzed in batch:
-            await index.put_version(access_facts(document), 1, indexed_chunks(analyzed))
+            await index.put_version(AccessFacts.of(document), 1, indexed_chunks(analyzed))
             await index.put_vectors(document.document_id, 1, [_drawn(vectors, one.chunk) for one in analyzed.chunks], model_digest)
             await index.make_live(document.document_id, 1)
     index.close()
@@ -193,6 +193,8 @@ def _version(document: Document, analyzed: AnalyzedDocument, model_digest: str) 
         title=analyzed.title,
         title_spans=(),
         source_spans=(),
+        keywords="",
+        keyword_spans=(),
         text="",  # the chunks hold it; a second copy would only make the file larger
         spans=(),
         content_sha256="0" * 64,

@@ -12,7 +12,7 @@ from app.domain.access import Acl, AclMode, Action, ActionRule, Nothing, WholeTe
 from app.domain.content import ChunkId, DocumentId
 from app.domain.identity import Principal, TenantId
 from app.domain.ports import PassageIndex
-from app.domain.search import Candidates, GuardedText, IndexQuery, SearchLimits
+from app.domain.search import Candidates, GuardedText, IndexedDocument, IndexQuery, SearchLimits
 from app.errors import ConfigurationError, ConflictError
 from tests.conformance.engines import (
     AUDITOR,
@@ -279,3 +279,16 @@ async def test_searches_and_writes_at_once_never_show_a_half_written_version(eng
         await asyncio.sleep(0)
     await writing
     assert {item.version for item in (await find(engine, "version", EVERYTHING)).items} == {11}
+
+
+async def test_the_inventory_tells_what_is_live_of_each_document_of_the_tenant(engine: PassageIndex) -> None:
+    await engine.put_version(facts("a"), 1, [chunk("a", "leave", ordinal=n) for n in range(3)])
+    await engine.put_version(facts("other", tenant="elsewhere"), 1, [chunk("other", "leave")])
+    assert await engine.inventory(T) == [IndexedDocument(DocumentId("a"), None, 1, 0, 0)]
+    await engine.make_live(DocumentId("a"), 1)
+    assert await engine.inventory(T) == [IndexedDocument(DocumentId("a"), 1, 1, 3, 0)]
+    await engine.put_vectors(DocumentId("a"), 1, [vectors(chunk("a", "leave", ordinal=1), 1)], "m")
+    await engine.put_access(facts("a", acl_version=2))
+    assert await engine.inventory(T) == [IndexedDocument(DocumentId("a"), 1, 2, 3, 1)]
+    await engine.remove(DocumentId("a"))
+    assert await engine.inventory(T) == []

@@ -299,19 +299,6 @@ async def test_many_small_commits_between_searches_keep_the_result_right_and_the
     index.close()
 
 
-async def test_chunks_waiting_for_vectors_are_counted_for_operators(tmp_path: Path) -> None:
-    index = EmbeddedIndex(tmp_path / "index.db")
-    await index.put_version(facts("a"), 1, [chunk("a", "leave", ordinal=n) for n in range(3)])
-    assert await index.vectors_pending() == {}
-    await index.make_live(DocumentId("a"), 1)
-    assert await index.vectors_pending() == {ACME: 3}
-    row = np.ones(4, np.float32) / 2
-    item = ChunkVectors(chunk("a", "", ordinal=1).chunk_id, row, row[None], row[None])
-    await index.put_vectors(DocumentId("a"), 1, [item], "m")
-    assert await index.vectors_pending() == {ACME: 2}
-    index.close()
-
-
 async def test_a_search_of_an_older_generation_never_mixes_with_a_newer_one(tmp_path: Path) -> None:
     """Eight askers while access changes: each answer is right for some moment between question and answer."""
     index = EmbeddedIndex(tmp_path / "index.db")

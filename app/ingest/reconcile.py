@@ -1,0 +1,116 @@
+"""ReconcileIndex: what the search index holds against the register, and the register wins.
+
+The two are written one after the other. A process that dies between them leaves the index behind: an old ACL, a withdrawn document, a
+version that never went live. The re-check keeps such passages from anyone; this makes the index right again.
+"""
+
+from dataclasses import dataclass, field
+
+from app.domain.content import Document, DocumentId, DocumentState
+from app.domain.identity import TenantId
+from app.domain.ports import PassageIndex
+from app.domain.search import AccessFacts, IndexedDocument
+from app.ingest.analysis import AnalyzedDocument, indexed_chunks
+from app.ingest.jobs import embed_job
+from app.storage import document_rows, job_rows
+from app.storage.document_rows import Standing
+from app.storage.transaction import Database, Transaction
+
+_SYSTEM = "system:reconcile"
+
+
+@dataclass(slots=True)
+class IndexReport:
+    """Ids of documents by what was wrong with them in the index."""
+
+    documents: int = 0
+    missing: list[DocumentId] = field(default_factory=list)
+    """Live in the register; absent from the index, or there in another version or with chunks lacking."""
+    extra: list[DocumentId] = field(default_factory=list)
+    """In the index; withdrawn or unknown to the register."""
+    stale_access: list[DocumentId] = field(default_factory=list)
+    """Served under an older ACL or label."""
+    without_vectors: list[DocumentId] = field(default_factory=list)
+    """Chunks without vectors, and no work under way that would make them."""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether nothing was wrong."""
+        return not (self.missing or self.extra or self.stale_access or self.without_vectors)
+
+
+@dataclass(frozen=True)
+class ReconcileIndex:
+    """Compares and repairs. Powers: read the register, write the index, enqueue embedding."""
+
+    database: Database
+    index: PassageIndex
+
+    async def run(self, tenant: TenantId, *, repair: bool) -> IndexReport:
+        """Compare every document; with `repair` make the index what the register says. Safe beside running work, and to repeat."""
+        # The index first: a document that goes live in between is then in the register, never missing from it.
+        held = {one.document_id: one for one in await self.index.inventory(tenant)}
+        async with self.database.read() as tx:
+            standing = await document_rows.standings(tx, tenant)
+            pending = await job_rows.documents_at_work(tx, tenant)
+        report = IndexReport(documents=sum(one.state is DocumentState.LIVE for one in standing.values()))
+        for document_id in [*standing, *(one for one in held if one not in standing)]:
+            one = held.get(document_id)
+            found = _fault(standing.get(document_id), one, document_id in pending)
+            if found:
+                getattr(report, found).append(document_id)
+                if repair:
+                    await self._repair(tenant, document_id, needs_vectors=one is None or one.vectors < one.chunks or found == "missing")
+        return report
+
+    async def _repair(self, tenant: TenantId, document_id: DocumentId, *, needs_vectors: bool) -> None:
+        """Bring one document in, up to date or out, by what the register says now. It cannot change meanwhile: the write lock is held."""
+        async with self.database.write() as tx:
+            document = await document_rows.get_document(tx, tenant, document_id)
+            if document is None or document.state is not DocumentState.LIVE or document.live_version is None:
+                await self.index.remove(document_id)
+                return
+            await self.index.put_access(AccessFacts.of(document))
+            analyzed = await _stored(tx, document, document.live_version)
+            await self.index.put_version(AccessFacts.of(document), document.live_version, indexed_chunks(analyzed))
+            await self.index.make_live(document_id, document.live_version)
+            if needs_vectors:
+                await job_rows.enqueue(tx, embed_job(_SYSTEM, document, document.live_version))
+
+
+def _fault(standing: Standing | None, held: IndexedDocument | None, is_at_work: bool) -> str:  # noqa: FBT001 - a fact of the row
+    """The report's list a document belongs in; none when all is well or work under way will settle it."""
+    is_live = standing is not None and standing.state is DocumentState.LIVE
+    if held is None:
+        return "missing" if is_live else ""
+    if standing is None or standing.state is DocumentState.WITHDRAWN:
+        return "extra"
+    if not is_live:
+        return "extra" if held.live_version is not None else ""
+    if held.acl_version < standing.acl_version:
+        return "stale_access"
+    if held.live_version != standing.live_version or held.chunks < standing.chunks:
+        return "missing"
+    return "without_vectors" if held.vectors < held.chunks and not is_at_work else ""
+
+
+async def _stored(tx: Transaction, document: Document, version: int) -> AnalyzedDocument:
+    """The analysis as it was kept at ingest."""
+    row = await document_rows.get_version(tx, document.document_id, version)
+    chunks = await document_rows.version_chunks(tx, document.document_id, version)
+    if row is None:
+        message = f"document {document.document_id} is live without a stored version"
+        raise LookupError(message)
+    return AnalyzedDocument(
+        title=row.title,
+        title_spans=row.title_spans,
+        source_uri=document.source_uri,
+        source_spans=row.source_spans,
+        keywords=row.keywords,
+        keyword_spans=row.keyword_spans,
+        text=row.text,
+        spans=row.spans,
+        chunks=tuple(chunks),
+        language=document.language,
+        detector_digest=row.detector_digest,
+    )

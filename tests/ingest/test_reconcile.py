@@ -1,0 +1,100 @@
+"""A process may die between the register and the index: the index is made right again, by the register."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.answer.search import SearchRequest
+from app.domain.access import Acl, AclMode
+from app.domain.content import Document, DocumentState
+from app.domain.search import SearchLimits
+from app.storage import document_rows
+from app.wiring import Models, Services, open_services
+from tests.conftest import caller_as, gateway_in, settings_in
+from tests.e2e.attack import trail
+
+QUESTION = SearchRequest("How much parental leave do I get?", SearchLimits())
+
+
+async def leave_policy(services: Services) -> Document:
+    async with services.database.read() as tx:
+        found = await document_rows.find_external(tx, services.tenant, "hr", "hr/parental-leave")
+    assert found is not None
+    return found[0]
+
+
+async def written_to_the_register_alone(services: Services, document: Document) -> None:
+    """What a process leaves that dies before it writes to the index."""
+    async with services.database.write() as tx:
+        await document_rows.update_document(tx, replace(document, acl_version=document.acl_version + 1))
+
+
+async def passages(services: Services, person: str = "engineer") -> list[tuple[str, str]]:
+    result = await services.search.run(await caller_as(services, person), QUESTION)
+    return [(one.document_id, one.text) for one in result.passages]
+
+
+async def test_an_index_that_is_right_is_left_alone(services: Services) -> None:
+    report = await services.reconcile.run(services.tenant, repair=True)
+    assert report.is_right
+    assert report.documents > 30
+    assert not await services.worker.run_once()
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"acl": Acl(AclMode.EXPLICIT)}, "stale_access"),
+        ({"label": "secret", "sensitivity": 3}, "stale_access"),
+        ({"state": DocumentState.WITHDRAWN, "live_version": None}, "extra"),
+    ],
+)
+async def test_what_only_the_register_knows_is_found_and_mended(services: Services, change: dict[str, object], fault: str) -> None:
+    document = await leave_policy(services)
+    await written_to_the_register_alone(services, replace(document, **change))  # type: ignore[arg-type]
+    report = await services.reconcile.run(services.tenant, repair=False)
+    assert getattr(report, fault) == [document.document_id]
+    before = {one.document_id: one for one in await services.index.inventory(services.tenant)}
+    assert before[document.document_id].acl_version == document.acl_version
+    assert (await services.reconcile.run(services.tenant, repair=True)) == report
+    assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+    after = {one.document_id: one for one in await services.index.inventory(services.tenant)}
+    if fault == "extra":
+        assert document.document_id not in after
+    else:
+        assert after[document.document_id].acl_version == document.acl_version + 1
+        assert after[document.document_id].vectors == after[document.document_id].chunks
+    assert document.document_id not in {name for name, _ in await passages(services)}
+
+
+async def test_a_server_mends_before_it_answers(company: Path, models: Models) -> None:
+    async with open_services(settings_in(company), models=models) as services:
+        document = await leave_policy(services)
+        await written_to_the_register_alone(services, replace(document, acl=Acl(AclMode.EXPLICIT)))
+    async with gateway_in(company, models) as gateway:
+        found = (await gateway.post("/v1/search", "engineer", {"query": QUESTION.query})).json()
+        assert found["passages"]
+        [event] = [one for one in await trail(gateway.services) if one["type"] == "retrieval.executed"]
+        assert event["fields"]["dropped_by_recheck"] == 0
+
+
+def lose_index(folder: Path) -> None:
+    for file in folder.glob("index.db*"):
+        file.unlink()
+
+
+async def test_a_lost_index_is_made_again_from_the_register_alone(company: Path, models: Models) -> None:
+    async with open_services(settings_in(company), models=models) as services:
+        before = await passages(services)
+        inventory = {one.document_id: one for one in await services.index.inventory(services.tenant)}
+    lose_index(company)
+    async with open_services(settings_in(company), models=models) as services:
+        report = await services.reconcile.run(services.tenant, repair=True)
+        assert len(report.missing) == report.documents == len(inventory)
+        assert before[0][0] in {name for name, _ in await passages(services)}
+        await services.worker.drain()
+        assert await passages(services) == before
+        again = {one.document_id: one for one in await services.index.inventory(services.tenant)}
+        assert again == inventory
+        assert (await services.reconcile.run(services.tenant, repair=False)).is_right

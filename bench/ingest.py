@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.cli.options import caller_as
 from app.domain.content import Collection
-from app.ingest.analysis import texts_to_embed
+from app.ingest.analysis import texts_to_embed, values_to_mask
 from app.ingest.jobs import Submission
 from app.settings import Settings
 from app.storage import document_rows
@@ -95,11 +95,14 @@ async def _texts(services: Services) -> tuple[list[str], int]:
     texts: list[str] = []
     n_chunks = 0
     async with services.database.read() as tx:
+        shown = await services.reconcile.rules.shown(tx, services.tenant)
         for document in await document_rows.list_documents(tx, services.tenant, "bench", None, 10_000):
             version = await document_rows.get_version(tx, document.document_id, 1)
-            for one in await document_rows.version_chunks(tx, document.document_id, 1):
-                texts += texts_to_embed(version.title, version.title_spans, one) if version else []
-                n_chunks += 1
+            chunks = await document_rows.version_chunks(tx, document.document_id, 1)
+            if version is not None:
+                values = values_to_mask(version, chunks, shown["bench"])
+                texts += [text for one in chunks for text in texts_to_embed(version.title, one.chunk, values)]
+                n_chunks += len(chunks)
     return texts, n_chunks
 
 

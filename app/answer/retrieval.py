@@ -158,7 +158,10 @@ class Retrieval:
             found = render_all(snapshot, subject, redaction, [(one, stored[one.chunk_id]) for one in kept])
         decision = snapshot.search_decision(snapshot.read_filter(subject, request.actions))
         dropped = len(ranked) - len(granted)
-        evidence = Evidence(decision, question, found, candidates.term_weights, candidates.degraded, len(ranked), dropped, redaction.digest)
+        # The caller may fetch the record: it counts what was granted, never what an index behind its time still held.
+        evidence = Evidence(
+            decision, question, found, candidates.term_weights, candidates.degraded, len(granted), dropped, redaction.digest
+        )
         return (evidence if decision.outcome is Outcome.ALLOW else replace(evidence, found=())), basis
 
     def _report(

@@ -78,7 +78,6 @@ def query_on_record(key: bytes, caller: Caller, text: str, evidence: Evidence) -
         "query_hmac": keyed_digest(key, caller.subject.tenant, text),
         "query_chars": len(text),
         "considered": evidence.considered,
-        "dropped_by_recheck": evidence.dropped,
         "redaction_digest": evidence.redaction_digest,
         "degraded": list(evidence.degraded),
     }

@@ -16,6 +16,7 @@ _MAX_LENGTH_DIGITS = 18
 """Python refuses to read a number of thousands of digits, with an error that would become a 500."""
 _DOCUMENT_SUFFIXES = ("/documents", "/documents:batch")
 _HEADERS = (
+    (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -56,6 +57,8 @@ class RequestContext:
                 headers = message.setdefault("headers", [])
                 present = {name.lower() for name, _ in headers}
                 headers.append((b"x-request-id", request_id.encode()))
+                if scope["path"].startswith("/static/"):
+                    present.add(b"cache-control")
                 headers += [pair for pair in _HEADERS if pair[0] not in present]
             await send(message)
 

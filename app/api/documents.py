@@ -159,7 +159,7 @@ async def document(document_id: str, caller: Calling, services: Wired) -> Respon
     view = document_view(opened.document, opened.title, opened.source_uri)
     view["text"] = opened.text.text
     view["hidden"] = [{"start": one.start, "end": one.end, "entity_type": one.entity_type} for one in opened.text.hidden]
-    view["versions"] = [{"version": version, "created_at": moment, "content_sha256": digest} for version, moment, digest in opened.versions]
+    view["versions"] = [{"version": version, "created_at": moment} for version, moment in opened.versions]
     view["decision_id"] = opened.decision_id
     return _json(view, opened.receipt_id)
 

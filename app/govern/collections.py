@@ -18,6 +18,8 @@ from app.policy.snapshot import Snapshot
 from app.storage import collection_rows
 from app.storage.transaction import Database
 
+_DECIDING = frozenset({"default_label", "redaction_profile", "model_routing"})
+"""Settings that open or close text as a rule does: whoever runs the service must not lift redaction on the side."""
 READ_ACTIONS = (Action.SEARCH, Action.READ)
 
 
@@ -70,8 +72,13 @@ class ManageCollections:
         return value
 
     async def update(self, caller: Caller, name: str, changes: dict[str, Any]) -> Collection:
-        """Change settings of a collection. Needs `collection.write`. Raises NotFoundError."""
-        decision = await require_right(self.database, self.policy, self.audit, caller, Action.COLLECTION_WRITE)
+        """Change settings of a collection. Needs `collection.write`, and `policy.write` instead for what decides who sees what.
+
+        Raises NotFoundError.
+        """
+        rights = {Action.POLICY_WRITE if name in _DECIDING else Action.COLLECTION_WRITE for name in changes} or {Action.COLLECTION_WRITE}
+        for right in sorted(rights):
+            decision = await require_right(self.database, self.policy, self.audit, caller, right)
         async with self.database.write() as tx:
             before = await collection_rows.get_collection(tx, caller.subject.tenant, name)
             if before is None:

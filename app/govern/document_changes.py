@@ -94,7 +94,8 @@ class ChangeDocuments:
         """Record; raise AccessDeniedError when the caller may read the document, so that its existence is no secret to them."""
         document_id = document.document_id if document else None
         await self.audit.record(denied_event(caller, snapshot, decision, document_id, {"action": change.action.value}))
-        if document is not None and all(snapshot.permits_all(caller.subject, READ_ACTIONS, [document.resource()])):
+        is_served = document is not None and document.is_served_at(datetime.now(UTC))
+        if document is not None and is_served and all(snapshot.permits_all(caller.subject, READ_ACTIONS, [document.resource()])):
             message = f"You may read this document, but you do not have the right `{change.action.value}` on it."
             raise AccessDeniedError(message, decision_id=decision.decision_id if decision else None)
 

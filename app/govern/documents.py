@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from app.audit.digests import content_digest
 from app.audit.events import by_caller, decided
 from app.audit.events import document as about
 from app.audit.log import AuditLog
@@ -31,7 +32,7 @@ class OpenedDocument:
     title: str
     source_uri: str
     text: Rendering
-    versions: tuple[tuple[int, datetime, str], ...]
+    versions: tuple[tuple[int, datetime], ...]
     decision_id: str
     receipt_id: str
 
@@ -77,7 +78,8 @@ class ReadDocuments:
             raise NotFoundError
         shown = self._shown(snapshot, caller, document, collection.redaction_profile)
         text = render(version.text, version.spans, shown)
-        fields |= {"hidden": len(text.hidden), "content_sha256": version.content_sha256}
+        # Of the text as shown: a digest of the raw one would let a reader try values until one fits what is hidden.
+        fields |= {"hidden": len(text.hidden), "content_sha256": content_digest(text.text)}
         [entry] = await self.audit.record(by_caller(caller, decided(EventType.DOCUMENT_OPENED, decision, (about(document_id),), fields)))
         title = render(document.title, version.title_spans, shown).text
         source = render(document.source_uri, version.source_spans, shown).text

@@ -1,6 +1,7 @@
 """ExplainAccess: why a subject may or may not do something with a document, step by step, for those who may know."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from app.audit.events import by_caller, decided
 from app.audit.events import document as about
@@ -10,6 +11,7 @@ from app.domain.audit import EventType, JsonValue
 from app.domain.content import Document, DocumentId, DocumentState
 from app.domain.identity import Caller, Principal, Subject, SubjectId
 from app.errors import NotFoundError
+from app.govern.document_rights import READ_ACTIONS
 from app.identity.subjects import ClaimNames, subject_from_claims
 from app.policy.book import PolicyBook
 from app.policy.explanation import Explanation, explain
@@ -64,7 +66,9 @@ class ExplainAccess:
         full = explain(snapshot, subject, request.action, document.resource())
         if may_debug:
             return full
-        if full.verdict is Outcome.DENY:
+        # Some actions are granted on every document: asked about one of them, a caller would learn that a document exists.
+        is_open = document.is_served_at(datetime.now(UTC)) and all(snapshot.permits_all(subject, READ_ACTIONS, [document.resource()]))
+        if full.verdict is Outcome.DENY or not is_open:
             raise NotFoundError
         return Explanation(full.verdict, (), full.filter_matches, full.referee_agrees)
 
@@ -79,7 +83,7 @@ class ExplainAccess:
         async with self.database.read() as tx:
             snapshot = await self.policy.current(tx, caller.subject.tenant)
             document = await document_rows.get_document(tx, caller.subject.tenant, document_id)
-        if document is None or document.state is not DocumentState.LIVE:
+        if document is None or not document.is_served_at(datetime.now(UTC)):
             return ()
         return _reasons(snapshot, caller.subject, document)
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.audit import envelope
+from app.audit.events import by_caller, decided
 from app.audit.log import AuditLog
 from app.audit.merkle import leaf_hash
 from app.audit.receipts import build_receipt
 from app.audit.verifier import InvalidReceiptError, check_text, verify_receipt
-from app.domain.access import Action
-from app.domain.audit import EventId
+from app.domain.access import Action, Decision
+from app.domain.audit import EventId, EventType, Reference
 from app.domain.content import Receipt
 from app.domain.identity import Caller, TenantId
 from app.errors import AccessDeniedError, NotFoundError
@@ -44,7 +45,10 @@ class ReadReceipts:
     audit: AuditLog
 
     async def receipt(self, caller: Caller, receipt_id: str) -> dict[str, Any]:
-        """The receipt of a release, for the person it was released to or for `audit.read`; others read NotFoundError."""
+        """The receipt of a release, for the person it was released to or for `audit.read`; others read NotFoundError.
+
+        An officer's look at somebody else's is on record before it leaves.
+        """
         event_id = EventId(receipt_id.removeprefix(RECEIPT_PREFIX))
         if not receipt_id.startswith(RECEIPT_PREFIX):
             raise NotFoundError
@@ -54,31 +58,34 @@ class ReadReceipts:
             content = envelope.parse(entry.leaf)
             opening = await self._opening(tx, caller, content)
         if content["actor"] != caller.subject.subject_id:
-            await self._require_officer(caller)
+            decision = await self._require_officer(caller)
+            about = (Reference("event", entry.event_id),)
+            await self.audit.record(by_caller(caller, decided(EventType.PROOF_ISSUED, decision, about, {"receipt": True})))
         proof = await self.audit.prove(tenant, entry)
         return build_receipt(receipt_id, entry, proof, self.audit.verifier_key(tenant), opening)
 
-    async def _require_officer(self, caller: Caller) -> None:
+    async def _require_officer(self, caller: Caller) -> Decision:
         try:
-            await require_right(self.database, self.policy, self.audit, caller, Action.AUDIT_READ)
+            return await require_right(self.database, self.policy, self.audit, caller, Action.AUDIT_READ)
         except AccessDeniedError:
             # Somebody else's receipt reads as one that does not exist; the refusal is on record.
             raise NotFoundError from None
 
     async def holds(self, caller: Caller, receipt_id: str) -> bool:
         """Whether the receipt of something released to the caller verifies right now, by the verifier that anybody may run."""
-        key = self.audit.verifier_key(caller.subject.tenant)
-        return receipt_problem(await self.receipt(caller, receipt_id), vkey=key) is None
+        return self._verifies(caller, await self.receipt(caller, receipt_id))
+
+    def _verifies(self, caller: Caller, receipt: dict[str, Any]) -> bool:
+        return receipt_problem(receipt, vkey=self.audit.verifier_key(caller.subject.tenant)) is None
 
     async def receipt_facts(self, caller: Caller, receipt_id: str) -> dict[str, Any]:
         """What a page shows of a receipt: its place, whether it verifies, policy and model."""
         receipt = await self.receipt(caller, receipt_id)
         event = receipt["event"]
         place = Receipt(receipt_id, receipt["log"], receipt["index"], leaf_hash(base64.b64decode(receipt["leaf"])).hex())
-        is_verified = await self.holds(caller, receipt_id)
         return {
             "receipt": place,
-            "is_verified": is_verified,
+            "is_verified": self._verifies(caller, receipt),
             "policy_digest": event["policy_digest"],
             "model": event["fields"].get("model", "not used"),
         }

@@ -5,7 +5,7 @@ Words inside a span are taken out of the openly searchable text, and vectors are
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.content import Chunk, ChunkedDocument
@@ -14,9 +14,9 @@ from app.domain.search import IndexedChunk
 from app.ingest.chunking import embedding_text, sentence_texts
 from app.privacy.detector import Detector
 from app.privacy.entities import QUASI
-from app.privacy.guarding import direct_values, guarded, mask_values
+from app.privacy.guarding import guarded, hidden_values, mask_values
 from app.privacy.rendering import rebase
-from app.storage.document_shapes import AnalyzedChunk
+from app.storage.document_shapes import AnalyzedChunk, VersionRow
 
 _SEPARATORS = re.compile(r"[/_\-.]")
 _WORD = re.compile(r"\w+")
@@ -148,12 +148,21 @@ def indexed_chunks(analyzed: AnalyzedDocument) -> list[IndexedChunk]:
     return indexed
 
 
-def texts_to_embed(title: str, title_spans: Sequence[Span], analyzed: AnalyzedChunk) -> list[str]:
-    """Texts of one chunk in the order chunk, contexts, standalones (one each a sentence), without direct identifiers."""
-    chunk: Chunk = analyzed.chunk
-    values = direct_values(chunk.text, analyzed.spans) | direct_values(title, title_spans)
-    for heading, spans in zip(chunk.heading_path, analyzed.heading_spans, strict=True):
-        values |= direct_values(heading, spans)
+def values_to_mask(version: VersionRow, chunks: Sequence[AnalyzedChunk], shown: frozenset[str]) -> dict[str, str]:
+    """What must be in no vector of a version, for a collection whose readers at large are `shown` these entity types.
+
+    Of the whole version: a list item's context is the item above it, a row's is the head of its table, and either may be in another chunk.
+    """
+    values = hidden_values(version.text, version.spans, shown) | hidden_values(version.title, version.title_spans, shown)
+    for one in chunks:
+        values |= hidden_values(one.chunk.text, one.spans, shown)
+        for heading, spans in zip(one.chunk.heading_path, one.heading_spans, strict=True):
+            values |= hidden_values(heading, spans, shown)
+    return values
+
+
+def texts_to_embed(title: str, chunk: Chunk, values: Mapping[str, str]) -> list[str]:
+    """Texts of one chunk in the order chunk, contexts, standalones (one each a sentence), with `values` masked."""
     pairs = [sentence_texts(sentence) for sentence in chunk.sentences]
     texts = [embedding_text(title, chunk), *(context for context, _ in pairs), *(standalone for _, standalone in pairs)]
     return mask_values(texts, values)

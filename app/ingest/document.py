@@ -1,4 +1,4 @@
-"""IngestDocument and EmbedDocument: from submitted bytes to a live, searchable version. Each step may be repeated without harm."""
+"""IngestDocument: from submitted bytes to a live, searchable version. Each step may be repeated without harm."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,26 +6,26 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 
+from app.audit.digests import keyed_digest
 from app.audit.events import Happening, by_system
 from app.audit.events import document as about
 from app.audit.log import AuditLog
 from app.domain.access import Acl, AclMode
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import Document, DocumentState, ParsedDocument
-from app.domain.ports import Embedder, PassageIndex
-from app.domain.search import AccessFacts, ChunkVectors
+from app.domain.ports import PassageIndex
+from app.domain.search import AccessFacts
 from app.errors import UnsupportedContentError
-from app.ingest.analysis import AnalyzedDocument, Described, analyze_document, indexed_chunks, texts_to_embed
+from app.ingest.analysis import AnalyzedDocument, Described, analyze_document, indexed_chunks
 from app.ingest.chunking import chunk_document
 from app.ingest.jobs import acl_from_json, embed_job
 from app.privacy.detector import Detector
 from app.storage import document_rows, job_rows
-from app.storage.document_shapes import AnalyzedChunk, VersionRow
+from app.storage.document_shapes import VersionRow
 from app.storage.job_rows import Job
 from app.storage.transaction import Database, Transaction
 
 Parse = Callable[[bytes, str | None, str | None], Awaitable[ParsedDocument]]
-_CHUNKS_PER_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class IngestDocument:
     audit: AuditLog
     detector: Detector
     parse: Parse
+    digest_key: bytes
 
     async def run(self, job: Job) -> None:
         """Parse, analyse, store, index, flip. Raises UnsupportedContentError for content that is refused."""
@@ -96,7 +97,7 @@ class IngestDocument:
                     "collection": document.collection,
                     "label": document.label,
                     "chunks": len(analyzed.chunks),
-                    "sha256": sha256(job.content or b"").hexdigest(),
+                    "content_hmac": keyed_digest(self.digest_key, job.tenant, sha256(job.content or b"").hexdigest()),
                     "submitted_by": job.submitted_by,
                 }
                 happening = Happening(EventType.DOCUMENT_INGESTED, references=(about(document.document_id),), fields=fields)
@@ -104,46 +105,9 @@ class IngestDocument:
         return document
 
 
-@dataclass(frozen=True)
-class EmbedDocument:
-    """Adds vectors to a live version. Powers: the register, the embedder, the index."""
-
-    database: Database
-    index: PassageIndex
-    embedder: Embedder
-
-    async def run(self, job: Job) -> None:
-        """Embed every chunk and its sentences, a few at a time, noting progress."""
-        async with self.database.read() as tx:
-            document = await document_rows.get_document(tx, job.tenant, job.document_id)
-            version = await document_rows.get_version(tx, job.document_id, job.version)
-            chunks = await document_rows.version_chunks(tx, job.document_id, job.version)
-        if document is None or version is None or document.live_version != job.version or document.state is not DocumentState.LIVE:
-            return
-        for start in range(0, len(chunks), _CHUNKS_PER_BATCH):
-            part = chunks[start : start + _CHUNKS_PER_BATCH]
-            vectors = await self._embed(version, part)
-            await self.index.put_vectors(job.document_id, job.version, vectors, self.embedder.digest)
-            async with self.database.write() as tx:
-                await job_rows.progress(tx, job.job_id, start + len(part), len(chunks), datetime.now(UTC))
-        async with self.database.write() as tx:
-            await document_rows.set_embedder(tx, job.document_id, job.version, self.embedder.digest)
-
-    async def _embed(self, version: VersionRow, chunks: list[AnalyzedChunk]) -> list[ChunkVectors]:
-        texts = [texts_to_embed(version.title, version.title_spans, one) for one in chunks]
-        matrix = await self.embedder.embed([text for group in texts for text in group])
-        vectors, row = [], 0
-        for one in chunks:
-            n = len(one.chunk.sentences)
-            own = matrix[row : row + 1 + 2 * n]
-            vectors.append(ChunkVectors(one.chunk.chunk_id, own[0], own[1 : 1 + n], own[1 + n :]))
-            row += 1 + 2 * n
-        return vectors
-
-
 async def _wanted(tx: Transaction, job: Job) -> Document | None:
     current = await document_rows.get_document(tx, job.tenant, job.document_id)
-    if current is None or current.state is DocumentState.WITHDRAWN:
+    if current is None or current.state is DocumentState.WITHDRAWN or await job_rows.is_cancelled(tx, job.job_id):
         return None
     return None if current.live_version is not None and current.live_version > job.version else current
 

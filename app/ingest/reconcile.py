@@ -4,7 +4,9 @@ The two are written one after the other. A process that dies between them leaves
 version that never went live. The re-check keeps such passages from anyone; this makes the index right again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from app.domain.content import Document, DocumentId, DocumentState
 from app.domain.identity import TenantId
@@ -12,6 +14,7 @@ from app.domain.ports import PassageIndex
 from app.domain.search import AccessFacts, IndexedDocument
 from app.ingest.analysis import AnalyzedDocument, indexed_chunks
 from app.ingest.jobs import embed_job
+from app.ingest.vectors import VectorRules
 from app.storage import document_rows, job_rows
 from app.storage.document_rows import Standing
 from app.storage.transaction import Database, Transaction
@@ -27,11 +30,11 @@ class IndexReport:
     missing: list[DocumentId] = field(default_factory=list)
     """Live in the register; absent from the index, or there in another version or with chunks lacking."""
     extra: list[DocumentId] = field(default_factory=list)
-    """In the index; withdrawn or unknown to the register."""
+    """In the index; withdrawn, no longer valid or unknown to the register."""
     stale_access: list[DocumentId] = field(default_factory=list)
     """Served under an older ACL or label."""
     without_vectors: list[DocumentId] = field(default_factory=list)
-    """Chunks without vectors, and no work under way that would make them."""
+    """Chunks without vectors, or with vectors of another embedder or another redaction profile, and no work under way that makes them."""
 
     @property
     def is_right(self) -> bool:
@@ -45,6 +48,7 @@ class ReconcileIndex:
 
     database: Database
     index: PassageIndex
+    rules: VectorRules
 
     async def run(self, tenant: TenantId, *, repair: bool) -> IndexReport:
         """Compare every document; with `repair` make the index what the register says. Safe beside running work, and to repeat."""
@@ -53,21 +57,31 @@ class ReconcileIndex:
         async with self.database.read() as tx:
             standing = await document_rows.standings(tx, tenant)
             pending = await job_rows.documents_at_work(tx, tenant)
+            marks = {name: self.rules.mark(shown) for name, shown in (await self.rules.shown(tx, tenant)).items()}
         report = IndexReport(documents=sum(one.state is DocumentState.LIVE for one in standing.values()))
         for document_id in [*standing, *(one for one in held if one not in standing)]:
             one = held.get(document_id)
-            found = _fault(standing.get(document_id), one, document_id in pending)
+            found = _fault(standing.get(document_id), one, marks, is_at_work=document_id in pending)
             if found:
                 getattr(report, found).append(document_id)
                 if repair:
-                    await self._repair(tenant, document_id, needs_vectors=one is None or one.vectors < one.chunks or found == "missing")
+                    await self._repair(
+                        tenant, document_id, needs_vectors=found != "stale_access" or (one is not None and one.vectors < one.chunks)
+                    )
         return report
+
+    async def expire(self, tenant: TenantId, since: datetime, until: datetime) -> None:
+        """Take documents out of the index whose validity ended in between: their words must weigh in no search after that."""
+        async with self.database.read() as tx:
+            ended = await document_rows.ended_between(tx, tenant, since, until)
+        for document_id in ended:
+            await self.index.remove(document_id)
 
     async def _repair(self, tenant: TenantId, document_id: DocumentId, *, needs_vectors: bool) -> None:
         """Bring one document in, up to date or out, by what the register says now. It cannot change meanwhile: the write lock is held."""
         async with self.database.write() as tx:
             document = await document_rows.get_document(tx, tenant, document_id)
-            if document is None or document.state is not DocumentState.LIVE or document.live_version is None:
+            if document is None or document.live_version is None or not document.is_served_at(datetime.now(UTC)):
                 await self.index.remove(document_id)
                 return
             await self.index.put_access(AccessFacts.of(document))
@@ -78,9 +92,9 @@ class ReconcileIndex:
                 await job_rows.enqueue(tx, embed_job(_SYSTEM, document, document.live_version))
 
 
-def _fault(standing: Standing | None, held: IndexedDocument | None, is_at_work: bool) -> str:  # noqa: FBT001 - a fact of the row
+def _fault(standing: Standing | None, held: IndexedDocument | None, marks: Mapping[str, str], *, is_at_work: bool) -> str:
     """The report's list a document belongs in; none when all is well or work under way will settle it."""
-    is_live = standing is not None and standing.state is DocumentState.LIVE
+    is_live = standing is not None and standing.is_served_at(datetime.now(UTC))
     if held is None:
         return "missing" if is_live else ""
     if standing is None or standing.state is DocumentState.WITHDRAWN:
@@ -91,7 +105,8 @@ def _fault(standing: Standing | None, held: IndexedDocument | None, is_at_work: 
         return "stale_access"
     if held.live_version != standing.live_version or held.chunks < standing.chunks:
         return "missing"
-    return "without_vectors" if held.vectors < held.chunks and not is_at_work else ""
+    is_embedded = held.vectors == held.chunks and standing.mark == marks.get(standing.collection)
+    return "" if is_embedded or is_at_work else "without_vectors"
 
 
 async def _stored(tx: Transaction, document: Document, version: int) -> AnalyzedDocument:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from uuid_utils import uuid7
 
+from app.audit.digests import keyed_digest
 from app.audit.events import Happening, by_caller, decided
 from app.audit.events import document as about
 from app.audit.log import AuditLog
@@ -48,6 +49,7 @@ class SubmitDocument:
     database: Database
     policy: PolicyBook
     audit: AuditLog
+    digest_key: bytes
 
     async def run(self, caller: Caller, submission: Submission) -> Submitted:
         """Queue the ingest of `submission`.
@@ -86,9 +88,11 @@ class SubmitDocument:
         before = known[0] if known else None
         document = _planned(collection, submission, snapshot, before)
         # Adding is a right on a collection under a label: a document's own readers need not include who hands it in.
-        decision = snapshot.decide(subject, Action.INGEST, replace(document.resource(), acl=Acl.inherited()))
-        if before is not None and decision.outcome is Outcome.ALLOW:
-            decision = snapshot.decide(subject, Action.INGEST, replace(before.resource(), acl=Acl.inherited()))
+        wanted = [(Action.INGEST, replace(document.resource(), acl=Acl.inherited()))]
+        if known is not None:
+            wanted += await _rights_to_replace(tx, subject, *known, document)
+        decisions = [snapshot.decide(subject, action, resource) for action, resource in wanted]
+        decision = next((one for one in decisions if one.outcome is Outcome.DENY), decisions[0])
         rank = snapshot.bundle.rank(collection.default_label) or 0
         default = Resource(subject.tenant, collection.name, frozenset({collection.default_label}), rank, Acl.inherited())
         may_read = snapshot.decide(subject, Action.READ, default).outcome is Outcome.ALLOW
@@ -99,8 +103,13 @@ class SubmitDocument:
         if plan.before is None:
             await document_rows.insert_document(tx, document, version)
         else:
+            before = plan.before
+            if before.state is DocumentState.WITHDRAWN:
+                # Handed in anew after its withdrawal. What was handed in before that must not come back with it.
+                await job_rows.cancel_of(tx, before.document_id, datetime.now(UTC))
+                before = replace(before, state=DocumentState.PENDING)
             # Label and ACL of a known document change when the new version goes live, with its text.
-            await document_rows.update_document(tx, plan.before, version)
+            await document_rows.update_document(tx, before, version)
         job = ingest_job(caller.subject, document, version, submission)
         await job_rows.enqueue(tx, job)
         taken: dict[str, JsonValue] = {
@@ -108,11 +117,27 @@ class SubmitDocument:
             "label": document.label,
             "version": version,
             "bytes": len(submission.content),
-            "sha256": sha256(submission.content).hexdigest(),
+            "content_hmac": keyed_digest(self.digest_key, document.tenant, sha256(submission.content).hexdigest()),
         }
         happening = decided(EventType.DOCUMENT_SUBMITTED, plan.decision, (about(document.document_id),), taken)
         await self.audit.record_in(tx, by_caller(caller, happening))
         return Submitted(document.document_id, version, job.job_id)
+
+
+async def _rights_to_replace(
+    tx: Transaction, subject: Subject, before: Document, last_version: int, after: Document
+) -> list[tuple[Action, Resource]]:
+    """What it takes to put a new version over a known document.
+
+    Its ACL holds for whoever replaces it, except for who handed in its last version; a new label or ACL is a change of access like any
+    other, or the right to add text would be one to open somebody else's.
+    """
+    is_own = await job_rows.last_submitter(tx, before.document_id, last_version) == subject.subject_id
+    resource = before.resource()
+    wanted = [(Action.INGEST, replace(resource, acl=Acl.inherited()) if is_own else resource)]
+    if (after.label, after.acl) != (before.label, before.acl):
+        wanted += [(Action.ACL_WRITE, resource), (Action.ACL_WRITE, replace(after.resource(), acl=before.acl))]
+    return wanted
 
 
 def _check_label(snapshot: Snapshot, label: str | None) -> int:

@@ -11,7 +11,8 @@ from app.domain.access import Outcome
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import DocumentState
 from app.errors import AuditUnavailableError, ConfigurationError, LimitExceededError, UnsupportedContentError, UpstreamUnavailableError
-from app.ingest.document import EmbedDocument, IngestDocument
+from app.ingest.document import IngestDocument
+from app.ingest.vectors import EmbedDocument
 from app.observability import JOBS, logger
 from app.storage import document_rows, job_rows
 from app.storage.job_rows import Job, JobKind, JobState

@@ -4,7 +4,7 @@ Search is a probe: a viewer who may not read a name must not find it by asking f
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from app.domain.privacy import Span
 from app.domain.search import GuardedText
@@ -23,36 +23,34 @@ TYPE_WORDS = {
     "IP_ADDRESS": "a network address",
     "MAC_ADDRESS": "a network address",
     "SECRET": "a secret",
+    "LOCATION": "a place",
+    "ORGANIZATION": "an organization",
+    "DATE_TIME": "a date",
+    "AGE": "an age",
+    "NRP": "a group of people",
+    "TITLE": "a form of address",
+    "URL": "a web address",
 }
 UNNAMED = "something withheld"
 
 
-def mask_for_embedding(text: str, spans: Sequence[Span]) -> str:
-    """`text` (raw) with every direct identifier replaced by words for its kind; the result is what an embedder may see.
+def hidden_values(text: str, spans: Sequence[Span], shown: Collection[str]) -> dict[str, str]:
+    """Values in `text` (raw) that an embedder must not see, with the words for their kind.
 
-    Dates, towns and organisations stay: they carry meaning for retrieval and name nobody. Unknown types are replaced.
+    Every direct identifier, and of the rest (dates, towns, organisations) those of types that readers at large are not `shown`.
+    Unknown types count as direct.
     """
-    pieces: list[str] = []
-    at = 0
-    for start, end, entity_type in _whole_words(text, [span for span in spans if span.entity_type not in QUASI]):
-        pieces += (text[at:start], TYPE_WORDS.get(entity_type, UNNAMED))
-        at = end
-    pieces.append(text[at:])
-    return "".join(pieces)
-
-
-def direct_values(text: str, spans: Sequence[Span]) -> dict[str, str]:
-    """Each direct identifier that stands in `text` (raw), with the words for its kind."""
-    found = _whole_words(text, [span for span in spans if span.entity_type not in QUASI])
-    return {text[start:end]: TYPE_WORDS.get(entity_type, UNNAMED) for start, end, entity_type in found}
+    kept = [span for span in spans if span.entity_type not in QUASI or span.entity_type not in shown]
+    return {text[start:end]: TYPE_WORDS.get(entity_type, UNNAMED) for start, end, entity_type in _whole_words(text, kept)}
 
 
 def mask_values(texts: Sequence[str], values: Mapping[str, str]) -> list[str]:
     """`texts` with every whole-word occurrence of a value replaced: for texts put together from parts, where offsets do not hold."""
-    if not values:
+    joined = "\n".join(texts)
+    present = sorted((value for value in values if value in joined), key=len, reverse=True)
+    if not present:
         return list(texts)
-    longest_first = sorted(values, key=len, reverse=True)
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(value) for value in longest_first)})(?!\w)")
+    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(value) for value in present)})(?!\w)")
     return [pattern.sub(lambda match: values[match[0]], text) for text in texts]
 
 

@@ -26,12 +26,20 @@ _CHUNKS_PER_INSERT = 500
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """State of a document, its live version with the number of its chunks, and the version of its access facts."""
+    """State of a document, its live version with the number of its chunks and the mark of its vectors, its access version."""
 
+    collection: str
     state: DocumentState
     live_version: int | None
     acl_version: int
+    valid_until: datetime | None
+    mark: str | None
     chunks: int
+
+    def is_served_at(self, moment: datetime) -> bool:
+        """As `Document.is_served_at`."""
+        is_valid = self.valid_until is None or self.valid_until > moment
+        return self.state is DocumentState.LIVE and self.live_version is not None and is_valid
 
 
 async def get_document(tx: Transaction, tenant: TenantId, document_id: DocumentId) -> Document | None:
@@ -63,16 +71,26 @@ async def list_documents(tx: Transaction, tenant: TenantId, collection_name: str
 
 async def standings(tx: Transaction, tenant: TenantId) -> dict[DocumentId, Standing]:
     """How every document of the tenant stands, by id."""
-    of_version = (chunk.c.document_id == document.c.document_id) & (chunk.c.version == document.c.live_version)
+    facts = [document.c[name] for name in ("document_id", "collection", "state", "live_version", "acl_version", "valid_until")]
+    live, stored = document_version, chunk
+    of_live = (live.c.document_id == document.c.document_id) & (live.c.version == document.c.live_version)
+    of_chunk = (stored.c.document_id == document.c.document_id) & (stored.c.version == document.c.live_version)
     statement = (
-        select(document.c.document_id, document.c.state, document.c.live_version, document.c.acl_version, func.count(chunk.c.chunk_id))
-        .select_from(document.outerjoin(chunk, of_version))
+        select(*facts, live.c.embedder_digest, func.count(stored.c.chunk_id))
+        .select_from(document.outerjoin(live, of_live).outerjoin(stored, of_chunk))
         .where(document.c.tenant == tenant)
-        .group_by(document.c.document_id)
+        .group_by(*facts, live.c.embedder_digest)
         .order_by(document.c.document_id)
     )
     rows = (await tx.connection.execute(statement)).all()
-    return {DocumentId(name): Standing(DocumentState(state), live, acl, chunks) for name, state, live, acl, chunks in rows}
+    return {DocumentId(name): Standing(where, DocumentState(state), *rest) for name, where, state, *rest in rows}
+
+
+async def ended_between(tx: Transaction, tenant: TenantId, since: datetime, until: datetime) -> list[DocumentId]:
+    """Documents whose validity ended after `since` and not after `until`."""
+    ended = (document.c.valid_until > since, document.c.valid_until <= until)
+    rows = await tx.connection.execute(select(document.c.document_id).where(document.c.tenant == tenant, *ended))
+    return [DocumentId(name) for (name,) in rows]
 
 
 async def insert_document(tx: Transaction, value: Document, last_version: int) -> None:
@@ -140,7 +158,7 @@ async def purge_document(tx: Transaction, document_id: DocumentId) -> None:
 
 
 async def set_embedder(tx: Transaction, document_id: DocumentId, version: int, digest: str) -> None:
-    """Note that a version's vectors are complete under this embedder."""
+    """Note that a version's vectors are complete; `digest` names the embedder and what was masked for it."""
     same = (document_version.c.document_id == document_id, document_version.c.version == version)
     await tx.connection.execute(update(document_version).where(*same).values(embedder_digest=digest))
 
@@ -152,11 +170,11 @@ async def get_version(tx: Transaction, document_id: DocumentId, version: int) ->
     return None if row is None else version_of(row)
 
 
-async def list_versions(tx: Transaction, document_id: DocumentId) -> list[tuple[int, datetime, str]]:
-    """(version, stored at, content digest) of a document, oldest first."""
-    columns = (document_version.c.version, document_version.c.created_at, document_version.c.content_sha256)
+async def list_versions(tx: Transaction, document_id: DocumentId) -> list[tuple[int, datetime]]:
+    """(version, stored at) of a document, oldest first."""
+    columns = (document_version.c.version, document_version.c.created_at)
     rows = await tx.connection.execute(select(*columns).where(document_version.c.document_id == document_id).order_by(columns[0]))
-    return [(row.version, row.created_at, row.content_sha256) for row in rows]
+    return [(row.version, row.created_at) for row in rows]
 
 
 async def version_chunks(tx: Transaction, document_id: DocumentId, version: int) -> list[AnalyzedChunk]:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy import Row, exists, insert, or_, select, update
 
 from app.domain.content import DocumentId
 from app.domain.identity import TenantId
@@ -24,13 +24,17 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job stands. `quarantined`: the content was refused with a reason and waits for a person."""
+    """Where a job stands.
+
+    `quarantined`: the content was refused with a reason and waits for a person. `cancelled`: its document was withdrawn first.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     QUARANTINED = "quarantined"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +85,18 @@ async def enqueue(tx: Transaction, value: Job) -> None:
 async def lease_next(tx: Transaction, kinds: Sequence[JobKind], moment: datetime) -> Job | None:
     """Take the oldest job of `kinds` that waits or whose lease ran out; ingest comes before embedding. `None` when idle."""
     is_free = or_(job.c.state == JobState.QUEUED.value, (job.c.state == JobState.RUNNING.value) & (job.c.lease_until < moment))
+    older = job.alias("older")
+    # Versions of one document go live in the order they were handed in, however many workers there are: each may say that label and ACL
+    # stay as the one before it left them.
+    waits = exists().where(
+        older.c.document_id == job.c.document_id,
+        older.c.kind == job.c.kind,
+        older.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value)),
+        older.c.version < job.c.version,
+    )
     statement = (
         select(job)
-        .where(is_free, job.c.kind.in_([kind.value for kind in kinds]))
+        .where(is_free, job.c.kind.in_([kind.value for kind in kinds]), ~waits)
         .order_by(job.c.kind.desc(), job.c.created_at, job.c.job_id)
         .limit(1)
     )
@@ -110,13 +123,32 @@ async def progress(tx: Transaction, job_id: str, done: int, total: int, moment: 
 async def finish(tx: Transaction, job_id: str, state: JobState, error: str | None, moment: datetime) -> None:
     """End a job; its content is dropped."""
     values = {"state": state.value, "error": error, "content": None, "lease_until": None, "updated_at": moment}
-    await tx.connection.execute(update(job).where(job.c.job_id == job_id).values(**values))
+    is_open = job.c.state != JobState.CANCELLED.value
+    await tx.connection.execute(update(job).where(job.c.job_id == job_id, is_open).values(**values))
 
 
 async def requeue(tx: Transaction, job_id: str, error: str, moment: datetime) -> None:
     """Give a job another try."""
     values = {"state": JobState.QUEUED.value, "error": error, "lease_until": None, "updated_at": moment}
     await tx.connection.execute(update(job).where(job.c.job_id == job_id).values(**values))
+
+
+async def cancel_of(tx: Transaction, document_id: DocumentId, moment: datetime) -> None:
+    """End every job of a document that waits or runs; its content is dropped."""
+    is_open = job.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value))
+    values = {"state": JobState.CANCELLED.value, "content": None, "lease_until": None, "updated_at": moment}
+    await tx.connection.execute(update(job).where(job.c.document_id == document_id, is_open).values(**values))
+
+
+async def is_cancelled(tx: Transaction, job_id: str) -> bool:
+    """Whether a job was called off, while it ran perhaps."""
+    return (await tx.connection.execute(select(job.c.state).where(job.c.job_id == job_id))).scalar_one_or_none() == JobState.CANCELLED.value
+
+
+async def last_submitter(tx: Transaction, document_id: DocumentId, version: int) -> str | None:
+    """Who handed in a version of a document, or `None` when no job tells."""
+    of_version = (job.c.document_id == document_id, job.c.version == version, job.c.kind == JobKind.INGEST.value)
+    return (await tx.connection.execute(select(job.c.submitted_by).where(*of_version).limit(1))).scalar_one_or_none()
 
 
 async def get(tx: Transaction, tenant: TenantId, job_id: str) -> Job | None:

@@ -15,6 +15,8 @@ from app.storage import job_rows
 from app.wiring.services import Services
 
 _RETENTION_EVERY_S = 3600.0
+_RECONCILE_EVERY_S = 60.0
+"""A changed redaction profile is in the vectors so soon, and work for them queued."""
 _log = logger(__name__)
 
 
@@ -24,6 +26,8 @@ async def start_background(services: Services, stack: AsyncExitStack) -> None:
         _every(services.settings.checkpoint_every_s, lambda: _sign(services)),
         _every(services.settings.policy_poll_s, services.policy_watch.look),
         _every(_RETENTION_EVERY_S, lambda: _retain(services)),
+        _every(_RECONCILE_EVERY_S, lambda: reconcile(services)),
+        _expiring(services),
     ]
     if _hold_worker_lock(services.settings.data, stack):
         async with services.database.write() as tx:
@@ -50,6 +54,27 @@ def _hold_worker_lock(data: Path, stack: AsyncExitStack) -> bool:
     except OSError:
         return False
     return True
+
+
+async def reconcile(services: Services) -> None:
+    """Make the index what the register says: a killed process may have written only one of the two."""
+    report = await services.reconcile.run(services.tenant, repair=True)
+    if not report.is_right:
+        counts = {name: len(getattr(report, name)) for name in ("missing", "extra", "stale_access", "without_vectors")}
+        _log.warning("index_repaired", documents=report.documents, **counts)
+
+
+async def _expiring(services: Services) -> None:
+    """Take documents out of the index as their validity ends."""
+    since = datetime.now(UTC)
+    while True:
+        await asyncio.sleep(services.settings.policy_poll_s)
+        until = datetime.now(UTC)
+        try:
+            await services.reconcile.expire(services.tenant, since, until)
+            since = until
+        except PortcullisError as error:
+            _log.warning("background_work_failed", code=error.code)
 
 
 async def _retain(services: Services) -> None:

@@ -33,24 +33,22 @@ from app.govern.retention import ApplyRetention
 from app.govern.sign_ins import RecordSignIn
 from app.govern.trail import ReadAuditTrail
 from app.index.embedded import EmbeddedIndex
-from app.ingest.document import EmbedDocument, IngestDocument
+from app.ingest.document import IngestDocument
 from app.ingest.reconcile import ReconcileIndex
 from app.ingest.sandbox import ParseLimits, ParserSandbox
 from app.ingest.submit import SubmitDocument
+from app.ingest.vectors import EmbedDocument, VectorRules
 from app.ingest.worker import Worker
 from app.llm.embedder import LocalEmbedder
-from app.observability import logger
 from app.policy.book import PolicyBook
 from app.privacy.book import RedactionBook
 from app.privacy.detector import Detector
 from app.settings import DEMO_MARKER, Settings
 from app.storage import schema
 from app.storage.transaction import Database
-from app.wiring.background import start_background
+from app.wiring.background import reconcile, start_background
 from app.wiring.people import NO_ISSUER, identity_for
 from app.wiring.services import PolicyWatch, Services
-
-_log = logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,17 +89,9 @@ async def open_services(settings: Settings, *, is_server: bool = False, models: 
         await services.audit.start(services.tenant)
         await services.policy_watch.look()
         if is_server:
-            await _reconcile(services)
+            await reconcile(services)
             await start_background(services, stack)
         yield services
-
-
-async def _reconcile(services: Services) -> None:
-    """Make the index what the register says before anyone searches it: a killed process may have written only one of the two."""
-    report = await services.reconcile.run(services.tenant, repair=True)
-    if not report.is_right:
-        counts = {name: len(getattr(report, name)) for name in ("missing", "extra", "stale_access", "without_vectors")}
-        _log.warning("index_repaired", documents=report.documents, **counts)
 
 
 def check_settings(settings: Settings) -> None:
@@ -126,6 +116,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
     await stack.enter_async_context(sandbox)
     retrieval = Retrieval(database, policy, redaction, index, embedder)
     digest_key = load_or_create_key(settings.data / "digest.key")
+    rules = VectorRules(policy, redaction, embedder)
     writer, needs = _writer(settings)
     activate = ActivatePolicyBundle(database, audit)
     trail = ReadAuditTrail(database, policy, audit, signer, digest_key)
@@ -140,14 +131,14 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
         answer=AnswerQuestion(database, retrieval, writer, audit, embedder.calibration, digest_key, needs),
         history=ReadHistory(database, policy, redaction, audit),
         feedback=GiveFeedback(database, audit),
-        submit=SubmitDocument(database, policy, audit),
+        submit=SubmitDocument(database, policy, audit, digest_key),
         worker=Worker(
             database,
             audit,
-            IngestDocument(database, index, audit, detector, sandbox.parse),
-            EmbedDocument(database, index, embedder),
+            IngestDocument(database, index, audit, detector, sandbox.parse, digest_key),
+            EmbedDocument(database, index, rules),
         ),
-        reconcile=ReconcileIndex(database, index),
+        reconcile=ReconcileIndex(database, index, rules),
         documents=ReadDocuments(database, policy, redaction, audit),
         changes=ChangeDocuments(database, policy, index, audit),
         collections=ManageCollections(database, policy, audit),

@@ -11,14 +11,13 @@ from app.ingest.chunking import chunk_document
 from app.llm.conversion import convert_embedder
 from app.model_files import fetch_models
 from app.settings import Settings
-from app.storage.document_shapes import AnalyzedChunk
 
 
 def rank_set(settings: Settings, folder: Path, limit: int | None) -> list[RankedSetQuery]:
     """Rank a labelled set with the chunker, embedder and engine of this installation, in a temporary index."""
 
     def texts(title: str, chunk: Chunk) -> list[str]:
-        return texts_to_embed(title, (), AnalyzedChunk(chunk, (), tuple(() for _ in chunk.heading_path)))
+        return texts_to_embed(title, chunk, {})
 
     return ranked_set.rank_set(Bench(settings.models / "embedder", settings.policies, chunk_document, texts), folder, limit)
 

@@ -12,7 +12,6 @@ from app.domain.search import SearchLimits
 from app.storage import document_rows
 from app.wiring import Models, Services, open_services
 from tests.conftest import caller_as, gateway_in, settings_in
-from tests.e2e.attack import trail
 
 QUESTION = SearchRequest("How much parental leave do I get?", SearchLimits())
 
@@ -75,8 +74,8 @@ async def test_a_server_mends_before_it_answers(company: Path, models: Models) -
     async with gateway_in(company, models) as gateway:
         found = (await gateway.post("/v1/search", "engineer", {"query": QUESTION.query})).json()
         assert found["passages"]
-        [event] = [one for one in await trail(gateway.services) if one["type"] == "retrieval.executed"]
-        assert event["fields"]["dropped_by_recheck"] == 0
+        held = {one.document_id: one.acl_version for one in await gateway.services.index.inventory(gateway.services.tenant)}
+        assert held[document.document_id] == document.acl_version + 1
 
 
 def lose_index(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What a viewer sees, what a draft may repeat, and how offsets travel: properties over arbitrary texts and spans."""
 
 import time
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.domain.privacy import Span
 from app.privacy.entities import KNOWN, QUASI
-from app.privacy.guarding import guarded, mask_for_embedding
+from app.privacy.guarding import guarded, hidden_values, mask_values
 from app.privacy.rendering import hidden_originals, leaks, marker, rebase, render
 
 TYPES = sorted(KNOWN | {"NEVER_HEARD_OF"})
@@ -138,14 +139,20 @@ def test_guarded_words_are_whole_words() -> None:
     assert kept[0].text == "Annabel"
 
 
-def test_vectors_see_no_direct_identifier_but_keep_place_and_date() -> None:
+def masked(text: str, spans: Sequence[Span], shown: Collection[str]) -> str:
+    return mask_values([text], hidden_values(text, spans, shown))[0]
+
+
+def test_vectors_see_no_direct_identifier_and_place_and_date_only_where_everybody_does() -> None:
     text = "Anna Müller (anna@corp.example) moved to Leeds on 3 May 2024"
     spans = (Span(0, 11, "PERSON", 0.9), Span(13, 30, "EMAIL_ADDRESS", 0.9), Span(41, 46, "LOCATION", 0.8), Span(50, 60, "DATE_TIME", 0.8))
-    assert mask_for_embedding(text, spans) == "a person (a mail address) moved to Leeds on 3 May 2024"
+    assert masked(text, spans, {"LOCATION", "DATE_TIME"}) == "a person (a mail address) moved to Leeds on 3 May 2024"
+    assert masked(text, spans, {"LOCATION", "PERSON"}) == "a person (a mail address) moved to Leeds on a date"
+    assert masked(text, spans, ()) == "a person (a mail address) moved to a place on a date"
 
 
 def test_an_unknown_type_is_masked_for_vectors() -> None:
-    assert "blue" not in mask_for_embedding("code blue", (Span(5, 9, "QUANTUM_SIGNATURE", 1.0),))
+    assert "blue" not in masked("code blue", (Span(5, 9, "QUANTUM_SIGNATURE", 1.0),), {"QUANTUM_SIGNATURE"})
 
 
 def test_a_draft_that_repeats_a_hidden_value_is_caught_however_it_is_written() -> None:

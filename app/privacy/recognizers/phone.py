@@ -7,7 +7,6 @@ are an order number more often than a telephone.
 """
 
 import re
-from functools import lru_cache
 
 import phonenumbers
 from presidio_analyzer import LocalRecognizer, RecognizerResult
@@ -89,7 +88,6 @@ TRUNK_REGIONS = ("GB", "DE", "FR", "CH", "AT", "IT", "NL", "BE", "SE", "IE", "FI
 PLAIN_REGIONS = ("US", "ES", "PL", "PT", "DK", "NO", "CZ", "HU")
 
 
-@lru_cache(maxsize=4096)
 def _is_national(digits: str) -> bool:
     """Whether some numbering plan knows `digits` as a number dialled inside the country."""
     for region in TRUNK_REGIONS if digits.startswith("0") else PLAIN_REGIONS:

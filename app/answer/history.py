@@ -76,9 +76,8 @@ class ReadHistory:
         owner = _owner(caller)
         async with self.database.read() as tx:
             conversations = await conversation_rows.list_conversations(tx, owner, before, limit)
-            answers = [await conversation_rows.answers_of(tx, owner, one.conversation_id) for one in conversations]
-        pairs = zip(conversations, answers, strict=True)
-        return [Line(one, rows[0].question, len(rows)) for one, rows in pairs if rows]
+            questions = await conversation_rows.questions_of(tx, owner, [one.conversation_id for one in conversations])
+        return [Line(one, asked[0], len(asked)) for one in conversations if (asked := questions.get(one.conversation_id))]
 
     async def delete(self, caller: Caller, conversation_id: str) -> None:
         """Delete a conversation of the caller's; the log keeps that it existed. Raises NotFoundError."""

@@ -18,7 +18,7 @@ from app.audit.events import by_caller, decided
 from app.audit.log import AuditLog
 from app.domain.access import Action, Outcome
 from app.domain.audit import EventType
-from app.domain.content import Answer, AnswerState, EvidenceState, Passage, Receipt
+from app.domain.content import Answer, AnswerState, ChunkId, EvidenceState, Passage, Receipt
 from app.domain.identity import Caller
 from app.domain.search import Calibration, SearchLimits
 from app.errors import AccessDeniedError
@@ -28,6 +28,7 @@ from app.storage.conversation_rows import AnswerRow, Owner
 from app.storage.transaction import Database
 
 NO_EVIDENCE = "No passage answers this."
+CLOSED = "A source of this answer was closed to you while it was written. Ask again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +140,14 @@ class AnswerQuestion:
         return receipt_of(entries[-1])
 
     async def _release(self, caller: Caller, owner: Owner, answer: Answer, writing: Writing) -> Answer:
-        """Record completion and keep the answer in one transaction; only then it leaves."""
+        """Record completion and keep the answer in one transaction; only then it leaves.
+
+        A model may have written for minutes: what it was given must be open still. Raises AccessDeniedError when it is not.
+        """
+        sources = [ChunkId(one.passage_id) for one in answer.passages]
         async with self.database.write() as tx:
+            if not await self.retrieval.are_granted(tx, caller.subject, self.needs, sources):
+                raise AccessDeniedError(CLOSED)
             [entry] = await self.audit.record_in(tx, by_caller(caller, completed(answer, writing)))
             answer = replace(answer, receipt=receipt_of(entry))
             row = AnswerRow(

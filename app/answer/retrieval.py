@@ -21,7 +21,7 @@ from app.privacy.book import RedactionBook
 from app.privacy.redaction import RedactionPolicy
 from app.privacy.rendering import render
 from app.storage import passage_rows
-from app.storage.transaction import Database
+from app.storage.transaction import Database, Transaction
 
 SEARCH_ACTIONS = (Action.SEARCH, Action.READ)
 ANSWER_ACTIONS = (Action.SEARCH, Action.READ, Action.GENERATE)
@@ -95,6 +95,12 @@ class Retrieval:
         if now is not basis:
             evidence, _ = await self._find_on(now, request)
         return evidence
+
+    async def are_granted(self, tx: Transaction, subject: Subject, actions: tuple[Action, ...], chunk_ids: Sequence[ChunkId]) -> bool:
+        """Whether all of these chunks are live and granted as `tx` sees them: for what took a while to be made of them."""
+        snapshot = await self.policy.current(tx, subject.tenant)
+        resources = await passage_rows.live_resources(tx, subject.tenant, chunk_ids)
+        return set(resources) >= set(chunk_ids) and all(snapshot.permits_all(subject, actions, list(resources.values())))
 
     async def _in_force(self, tenant: TenantId) -> Basis:
         with STAGE_SECONDS.labels("policy").time():

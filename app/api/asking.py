@@ -67,7 +67,7 @@ async def me(caller: Calling, services: Wired) -> dict[str, Any]:
 @router.post("/search", response_model=SearchView)
 async def search(body: SearchBody, caller: Calling, services: Wired, response: Response) -> dict[str, Any]:
     """Find passages you may read. On record before they leave."""
-    asking = for_purpose(caller, body.purpose)
+    asking = await for_purpose(services, caller, body.purpose)
     result = await services.search.run(asking, SearchRequest(body.query, limits_of(body), body.top_k, body.conversation_id))
     response.headers[RECEIPT_HEADER] = result.receipt.receipt_id
     response.headers.update(_NO_STORE)
@@ -77,7 +77,7 @@ async def search(body: SearchBody, caller: Calling, services: Wired, response: R
 @router.post("/answers", response_model=AnswerView)
 async def answers(body: AnswerBody, request: Request, caller: Calling, services: Wired, idempotency_key: KeyHeader = None) -> Response:
     """Answer a question from passages you may read, with citations. With `stream` as server-sent events."""
-    asking = for_purpose(caller, body.purpose)
+    asking = await for_purpose(services, caller, body.purpose)
     if body.model is not None and body.model != services.answer.writer.model.name:
         message = f"This gateway answers with `{services.answer.writer.model.name}`."
         raise InvalidInputError(message, pointer="/model")

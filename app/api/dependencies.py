@@ -7,7 +7,7 @@ from fastapi import Depends, Header, Request
 from app.api.context import request_id_of
 from app.domain.identity import Caller
 from app.errors import NotAuthenticatedError
-from app.identity.subjects import subject_from_claims, with_purpose
+from app.identity.subjects import subject_from_claims
 from app.wiring import Services
 
 
@@ -34,12 +34,12 @@ async def bearer_caller(
         raise NotAuthenticatedError(reason)
     claims = await services.identity.tokens.verify(token.strip())
     subject = subject_from_claims(claims, services.tenant, services.identity.claims)
-    return Caller(with_purpose(subject, x_purpose), request_id_of(request))
+    return await services.sign_ins.for_purpose(Caller(subject, request_id_of(request)), x_purpose)
 
 
 Calling = Annotated[Caller, Depends(bearer_caller)]
 
 
-def for_purpose(caller: Caller, purpose: str | None) -> Caller:
+async def for_purpose(services: Services, caller: Caller, purpose: str | None) -> Caller:
     """The caller with the purpose of the body, when it names one."""
-    return caller if purpose is None else Caller(with_purpose(caller.subject, purpose), caller.request_id)
+    return caller if purpose is None else await services.sign_ins.for_purpose(caller, purpose)

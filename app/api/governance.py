@@ -89,7 +89,7 @@ async def active_policy(caller: Calling, services: Wired) -> dict[str, Any]:
 @router.post("/policy/explain", tags=["policy"])
 async def explain(body: ExplainBody, caller: Calling, services: Wired) -> dict[str, Any]:
     """Why you, or somebody else with `debug.explain`, may or may not do something with a document."""
-    asking = for_purpose(caller, body.purpose)
+    asking = await for_purpose(services, caller, body.purpose)
     request = ExplainRequest(DocumentId(body.document_id), body.action, body.subject_id)
     found = await services.explain.run(asking, request)
     steps = [{"step": one.step, "input": one.input, "rule": one.rule, "outcome": one.outcome, "why": one.why} for one in found.steps]

@@ -178,7 +178,9 @@ def install(app: FastAPI, wants_page: Callable[[Request], bool], page: Callable[
 
     def answered(request: Request, error: PortcullisError) -> Response:
         response = problem_response(request, error)
-        return page(request, response.status_code, error.detail) if wants_page(request) else response
+        if not wants_page(request):
+            return response
+        return _waiting_as_long(page(request, response.status_code, error.detail), response)
 
     async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, PortcullisError)  # noqa: S101 - the registration below says so; this tells the type checker
@@ -210,6 +212,13 @@ def install(app: FastAPI, wants_page: Callable[[Request], bool], page: Callable[
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unknown)
+
+
+def _waiting_as_long(shown: Response, problem: Response) -> Response:
+    """The page of a problem, with the problem's advice when to come back."""
+    if "retry-after" in problem.headers:
+        shown.headers["retry-after"] = problem.headers["retry-after"]
+    return shown
 
 
 def _place(error: BaseException) -> str:

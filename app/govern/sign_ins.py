@@ -9,7 +9,9 @@ from app.audit.log import AuditLog
 from app.domain.access import Outcome
 from app.domain.audit import EventType, Reference
 from app.domain.identity import Caller, TenantId
+from app.errors import AccessDeniedError
 from app.identity.sessions import Session, Sessions
+from app.identity.subjects import with_purpose
 from app.storage import people_rows
 from app.storage.transaction import Database
 
@@ -38,6 +40,16 @@ class RecordSignIn:
     async def refused(self, tenant: TenantId, reason_code: str) -> None:
         """Put a refused sign-in on record."""
         await self.audit.record(by_system(tenant, Happening(EventType.SIGN_IN_FAILED, Outcome.DENY, reason_code[:60])))
+
+    async def for_purpose(self, caller: Caller, purpose: str | None) -> Caller:
+        """The caller acting for a declared purpose. Raises AccessDeniedError, recorded, for one that is not theirs."""
+        try:
+            return Caller(with_purpose(caller.subject, purpose), caller.request_id)
+        except AccessDeniedError:
+            # What was declared is whatever the caller typed: the log keeps no such text.
+            happening = Happening(EventType.ACTION_DENIED, Outcome.DENY, "purpose_not_assigned", fields={"action": "declare_purpose"})
+            await self.audit.record(by_caller(caller, happening))
+            raise
 
     async def end(self, session: Session, request_id: str) -> None:
         """Sign out, on record."""

@@ -61,6 +61,10 @@ class Worker:
         return await self._run_next((JobKind.INGEST,) if only_ingest else tuple(JobKind))
 
     async def _run_next(self, kinds: tuple[JobKind, ...]) -> bool:
+        # Looking takes no write lock: an idle worker looks several times a second, and writers wait for each other.
+        async with self.database.read() as tx:
+            if not await job_rows.is_waiting(tx, kinds, datetime.now(UTC)):
+                return False
         async with self.database.write() as tx:
             job = await job_rows.lease_next(tx, kinds, datetime.now(UTC))
         if job is None:

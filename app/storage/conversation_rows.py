@@ -1,5 +1,6 @@
 """Queries over conversations, answers, feedback and requests for access. Every read is bound to one subject."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -69,6 +70,16 @@ async def answers_of(tx: Transaction, owner: Owner, conversation_id: str) -> lis
     mine = (answer.c.tenant == owner.tenant, answer.c.subject_id == owner.subject_id, answer.c.conversation_id == conversation_id)
     rows = await tx.connection.execute(select(answer).where(*mine).order_by(answer.c.created_at, answer.c.answer_id))
     return [_answer(row) for row in rows]
+
+
+async def questions_of(tx: Transaction, owner: Owner, conversation_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The subject's own questions in each of some conversations, oldest first."""
+    mine = (answer.c.tenant == owner.tenant, answer.c.subject_id == owner.subject_id, answer.c.conversation_id.in_(conversation_ids))
+    statement = select(answer.c.conversation_id, answer.c.question).where(*mine).order_by(answer.c.created_at, answer.c.answer_id)
+    found: dict[str, list[str]] = {}
+    for conversation_id, question in await tx.connection.execute(statement):
+        found.setdefault(conversation_id, []).append(question)
+    return found
 
 
 async def list_conversations(tx: Transaction, owner: Owner, before: datetime | None, limit: int) -> list[ConversationRow]:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, exists, insert, or_, select, update
+from sqlalchemy import Row, Select, exists, insert, or_, select, update
 
 from app.domain.content import DocumentId
 from app.domain.identity import TenantId
@@ -82,8 +82,22 @@ async def enqueue(tx: Transaction, value: Job) -> None:
     )
 
 
+async def is_waiting(tx: Transaction, kinds: Sequence[JobKind], moment: datetime) -> bool:
+    """Whether `lease_next` would find a job."""
+    return (await tx.connection.execute(_next(kinds, moment).with_only_columns(job.c.job_id))).first() is not None
+
+
 async def lease_next(tx: Transaction, kinds: Sequence[JobKind], moment: datetime) -> Job | None:
     """Take the oldest job of `kinds` that waits or whose lease ran out; ingest comes before embedding. `None` when idle."""
+    row = (await tx.connection.execute(_next(kinds, moment).with_for_update(skip_locked=True))).one_or_none()
+    if row is None:
+        return None
+    taken = {"state": JobState.RUNNING.value, "lease_until": moment + LEASE, "attempts": row.attempts + 1, "updated_at": moment}
+    await tx.connection.execute(update(job).where(job.c.job_id == row.job_id).values(**taken))
+    return _job(row, attempts=row.attempts + 1)
+
+
+def _next(kinds: Sequence[JobKind], moment: datetime) -> Select[Any]:
     is_free = or_(job.c.state == JobState.QUEUED.value, (job.c.state == JobState.RUNNING.value) & (job.c.lease_until < moment))
     older = job.alias("older")
     # Versions of one document go live in the order they were handed in, however many workers there are: each may say that label and ACL
@@ -94,18 +108,12 @@ async def lease_next(tx: Transaction, kinds: Sequence[JobKind], moment: datetime
         older.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value)),
         older.c.version < job.c.version,
     )
-    statement = (
+    return (
         select(job)
         .where(is_free, job.c.kind.in_([kind.value for kind in kinds]), ~waits)
         .order_by(job.c.kind.desc(), job.c.created_at, job.c.job_id)
         .limit(1)
     )
-    row = (await tx.connection.execute(statement.with_for_update(skip_locked=True))).one_or_none()
-    if row is None:
-        return None
-    taken = {"state": JobState.RUNNING.value, "lease_until": moment + LEASE, "attempts": row.attempts + 1, "updated_at": moment}
-    await tx.connection.execute(update(job).where(job.c.job_id == row.job_id).values(**taken))
-    return _job(row, attempts=row.attempts + 1)
 
 
 async def release_leases(tx: Transaction, moment: datetime) -> int:

@@ -70,7 +70,7 @@ async def submit(
     if not question.strip():
         message = "Write a question first."
         raise InvalidInputError(message, pointer="/question")
-    caller = caller_of(request, session, purpose)
+    caller = await services.sign_ins.for_purpose(caller_of(request, session), purpose or None)
     limits = await _limits(services, session, collections or [])
     asked = Question(question.strip(), limits, conversation_id=conversation_id or None)
     if request.headers.get("hx-request") != "true":
@@ -93,7 +93,8 @@ async def stream(request: Request, question_id: str, services: Wired, session: S
         events = broken_off(services, session)
     else:
         asked = Question(body["question"], SearchLimits(tuple(body["collections"])), conversation_id=body["conversation_id"] or None)
-        events = fragments(services, session, caller_of(request, session, body["purpose"]), asked)
+        caller = await services.sign_ins.for_purpose(caller_of(request, session), body["purpose"])
+        events = fragments(services, session, caller, asked)
     return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 

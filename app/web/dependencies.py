@@ -7,7 +7,6 @@ from fastapi import Depends, Form, Request
 from app.domain.identity import Caller
 from app.errors import AccessDeniedError
 from app.identity.sessions import Session, is_csrf_token
-from app.identity.subjects import with_purpose
 from app.wiring import Services
 
 COOKIE = "portcullis_session"
@@ -59,6 +58,6 @@ def own_path(path: str) -> str:
     return path if is_own and "\\" not in path else "/"
 
 
-def caller_of(request: Request, session: Session, purpose: str | None = None) -> Caller:
+def caller_of(request: Request, session: Session) -> Caller:
     """The caller behind a page request."""
-    return Caller(with_purpose(session.subject, purpose or None), str(request.scope.get("portcullis_request_id", "")))
+    return Caller(session.subject, str(request.scope.get("portcullis_request_id", "")))

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from app.answer.question import Question as Asked
+from app.answer.question import Started
 from app.answer.search import SearchRequest
 from app.domain.access import Acl, AclMode
+from app.domain.content import Answer, DocumentId
 from app.domain.identity import Principal
 from app.domain.search import SearchLimits
-from app.errors import NotFoundError
+from app.errors import AccessDeniedError, NotFoundError
 from app.govern.receipts import receipt_problem
 from app.ingest.jobs import Submission
 from app.policy.bundle import read_folder
@@ -234,3 +237,19 @@ async def test_two_hundred_random_changes_of_access_each_bind_the_next_request(g
         document = await document_rows.get_document(tx, gateway.services.tenant, document_id)  # type: ignore[arg-type]
     assert document is not None
     assert document.acl_version > TRIALS
+
+
+async def test_an_answer_in_the_making_is_not_released_from_a_source_that_was_closed(services: Services) -> None:
+    """A model may write for minutes; what it was given is asked about again in the transaction that releases the answer."""
+    document_id = await sample_document(services, DOCUMENT)
+    engineer, steward = await caller_as(services, "engineer"), await caller_as(services, "hr-partner")
+    writing = services.answer.run(engineer, Asked(QUESTION, SearchLimits()))
+    first = await anext(writing)
+    assert isinstance(first, Started)
+    await services.changes.change_acl(
+        steward, DocumentId(document_id), Acl(AclMode.EXPLICIT, frozenset({Principal("role:sample|hr-partner")}))
+    )
+    with pytest.raises(AccessDeniedError, match="closed to you"):
+        async for one in writing:
+            assert not isinstance(one, Answer)
+    assert [one["type"] for one in await trail(services)][-1] == "generation.aborted"

@@ -187,3 +187,13 @@ async def test_what_is_personal_is_stored_by_nobody_on_the_way(gateway: Gateway)
         assert response.headers["cache-control"] == "no-store", path
     styled = await gateway.client.get("/static/tokens.css")
     assert "no-store" not in styled.headers.get("cache-control", "")
+
+
+async def test_a_purpose_that_is_not_assigned_is_refused_on_the_record(gateway: Gateway) -> None:
+    body = {"query": "parental leave"}
+    for headers, asked in (({"X-Purpose": "zq7-purpose"}, body), ({}, {**body, "purpose": "zq7-purpose"})):
+        before = len(await trail(gateway.services))
+        assert (await gateway.post("/v1/search", "engineer", asked, **headers)).status_code == 403
+        [refusal] = (await trail(gateway.services))[before:]
+        assert (refusal["type"], refusal["outcome"], refusal["reason_code"]) == ("action.denied", "deny", "purpose_not_assigned")
+        assert "zq7" not in str(refusal)

@@ -44,7 +44,7 @@ def main() -> None:
     """Build, serve, ask, print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--chunks", type=int, default=100_000)
-    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--queries", type=int, default=1_000)
     parser.add_argument("--folder", type=Path, help="keep the made company here and use it again")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="portcullis-bench-") as temporary:

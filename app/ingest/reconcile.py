@@ -4,7 +4,7 @@ The two are written one after the other. A process that dies between them leaves
 version that never went live. The re-check keeps such passages from anyone; this makes the index right again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -20,6 +20,7 @@ from app.storage.document_rows import Standing
 from app.storage.transaction import Database, Transaction
 
 _SYSTEM = "system:reconcile"
+_JOBS_PER_COMMIT = 200
 
 
 @dataclass(slots=True)
@@ -60,14 +61,16 @@ class ReconcileIndex:
             marks = {name: self.rules.mark(shown) for name, shown in (await self.rules.shown(tx, tenant)).items()}
         report = IndexReport(documents=sum(one.state is DocumentState.LIVE for one in standing.values()))
         for document_id in [*standing, *(one for one in held if one not in standing)]:
-            one = held.get(document_id)
-            found = _fault(standing.get(document_id), one, marks, is_at_work=document_id in pending)
+            found = _fault(standing.get(document_id), held.get(document_id), marks, is_at_work=document_id in pending)
             if found:
                 getattr(report, found).append(document_id)
-                if repair:
-                    await self._repair(
-                        tenant, document_id, needs_vectors=found != "stale_access" or (one is not None and one.vectors < one.chunks)
-                    )
+        if repair:
+            for document_id in report.stale_access:
+                await self._renew_access(tenant, document_id)
+            for document_id in [*report.extra, *report.missing]:
+                await self._repair(tenant, document_id)
+            for start in range(0, len(report.without_vectors), _JOBS_PER_COMMIT):
+                await self._embed_again(tenant, report.without_vectors[start : start + _JOBS_PER_COMMIT])
         return report
 
     async def expire(self, tenant: TenantId, since: datetime, until: datetime) -> None:
@@ -77,7 +80,13 @@ class ReconcileIndex:
         for document_id in ended:
             await self.index.remove(document_id)
 
-    async def _repair(self, tenant: TenantId, document_id: DocumentId, *, needs_vectors: bool) -> None:
+    async def _renew_access(self, tenant: TenantId, document_id: DocumentId) -> None:
+        async with self.database.write() as tx:
+            document = await document_rows.get_document(tx, tenant, document_id)
+            if document is not None:
+                await self.index.put_access(AccessFacts.of(document))
+
+    async def _repair(self, tenant: TenantId, document_id: DocumentId) -> None:
         """Bring one document in, up to date or out, by what the register says now. It cannot change meanwhile: the write lock is held."""
         async with self.database.write() as tx:
             document = await document_rows.get_document(tx, tenant, document_id)
@@ -88,8 +97,14 @@ class ReconcileIndex:
             analyzed = await _stored(tx, document, document.live_version)
             await self.index.put_version(AccessFacts.of(document), document.live_version, indexed_chunks(analyzed))
             await self.index.make_live(document_id, document.live_version)
-            if needs_vectors:
-                await job_rows.enqueue(tx, embed_job(_SYSTEM, document, document.live_version))
+            await job_rows.enqueue(tx, embed_job(_SYSTEM, document, document.live_version))
+
+    async def _embed_again(self, tenant: TenantId, document_ids: Sequence[DocumentId]) -> None:
+        async with self.database.write() as tx:
+            for document_id in document_ids:
+                document = await document_rows.get_document(tx, tenant, document_id)
+                if document is not None and document.live_version is not None:
+                    await job_rows.enqueue(tx, embed_job(_SYSTEM, document, document.live_version))
 
 
 def _fault(standing: Standing | None, held: IndexedDocument | None, marks: Mapping[str, str], *, is_at_work: bool) -> str:
@@ -101,10 +116,10 @@ def _fault(standing: Standing | None, held: IndexedDocument | None, marks: Mappi
         return "extra"
     if not is_live:
         return "extra" if held.live_version is not None else ""
-    if held.acl_version < standing.acl_version:
-        return "stale_access"
     if held.live_version != standing.live_version or held.chunks < standing.chunks:
         return "missing"
+    if held.acl_version < standing.acl_version:
+        return "stale_access"
     is_embedded = held.vectors == held.chunks and standing.mark == marks.get(standing.collection)
     return "" if is_embedded or is_at_work else "without_vectors"
 

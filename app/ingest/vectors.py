@@ -19,6 +19,11 @@ from app.storage.transaction import Database, Transaction
 _CHUNKS_PER_BATCH = 16
 
 
+def mark_of(model_digest: str, shown: frozenset[str]) -> str:
+    """Names an embedder and, by what is left, what is masked for it."""
+    return sha256("\0".join([model_digest, *sorted(QUASI & shown)]).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class VectorRules:
     """What vectors are made of. Powers: read policy."""
@@ -34,8 +39,8 @@ class VectorRules:
         return {name: rules.visible_types(profile, may_read_pii=False) for name, profile in basis.profiles.items()}
 
     def mark(self, shown: frozenset[str]) -> str:
-        """Names the embedder and what is masked for it: vectors under another mark are made again."""
-        return sha256("\0".join([self.embedder.digest, *sorted(QUASI & shown)]).encode()).hexdigest()
+        """Name what vectors are made of now; those under another mark are made again."""
+        return mark_of(self.embedder.digest, shown)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from app.domain.privacy import Span
 from app.domain.search import AccessFacts, ChunkVectors
 from app.index.embedded import EmbeddedIndex
 from app.ingest.analysis import AnalyzedDocument, indexed_chunks
+from app.ingest.vectors import mark_of
 from app.storage import collection_rows, document_rows, schema
 from app.storage.document_shapes import AnalyzedChunk, VersionRow
 from app.storage.transaction import Database
@@ -101,6 +102,8 @@ async def fill(data: Path, words: Sequence[str], n_chunks: int, model_digest: st
     database, index = Database(url), EmbeddedIndex(data / "index.db")
     index._writing.execute("PRAGMA synchronous=OFF")  # noqa: SLF001 - tens of thousands of commits would measure the disk
     vectors = _vectors(np.random.default_rng(7))
+    # The collections name a profile that no `redaction.yaml` has: nothing is shown under it.
+    mark = mark_of(model_digest, frozenset())
     async with database.write() as tx:
         for number in range(COLLECTIONS):
             await collection_rows.put_collection(tx, _collection(f"c{number}"))
@@ -109,7 +112,7 @@ async def fill(data: Path, words: Sequence[str], n_chunks: int, model_digest: st
         async with database.write() as tx:
             for document, analyzed in batch:
                 await document_rows.insert_document(tx, document, 1)
-                await document_rows.put_version(tx, _version(document, analyzed, model_digest), analyzed.chunks)
+                await document_rows.put_version(tx, _version(document, analyzed, mark), analyzed.chunks)
         for document, analyzed in batch:
             await index.put_version(AccessFacts.of(document), 1, indexed_chunks(analyzed))
             await index.put_vectors(document.document_id, 1, [_drawn(vectors, one.chunk) for one in analyzed.chunks], model_digest)
@@ -186,7 +189,7 @@ def _collection(name: str) -> Collection:
     return Collection(TENANT, name, name.upper(), "person-000", "internal", ("en",), None, "internal", "default", _NOW)
 
 
-def _version(document: Document, analyzed: AnalyzedDocument, model_digest: str) -> VersionRow:
+def _version(document: Document, analyzed: AnalyzedDocument, mark: str) -> VersionRow:
     return VersionRow(
         document_id=document.document_id,
         version=1,
@@ -201,7 +204,7 @@ def _version(document: Document, analyzed: AnalyzedDocument, model_digest: str) 
         media_type="text/markdown",
         size_bytes=len(analyzed.text),
         detector_digest="made",
-        embedder_digest=model_digest,
+        embedder_digest=mark,
         submitted_by="bench",
         created_at=_NOW,
     )

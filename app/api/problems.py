@@ -187,13 +187,13 @@ def install(app: FastAPI, wants_page: Callable[[Request], bool], page: Callable[
         return answered(request, error)
 
     async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
         if wants_page(request):
             return answered(request, InvalidInputError("Some parts of the form are not valid."))
         return _invalid(request, error)
 
     async def http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101
+        assert isinstance(error, HTTPException)  # noqa: S101 - as above
         if wants_page(request) and error.status_code == TYPES[NotFoundError].status:
             return answered(request, NotFoundError())
         return _http(request, error)

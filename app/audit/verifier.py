@@ -160,7 +160,7 @@ def verify_receipt(receipt: dict[str, Any], trusted_key: str | None = None) -> d
     digest = hashlib.sha256(b"\x00" + leaf).digest()
     _need(origin == receipt.get("log"), "the checkpoint is of another log")
     _need(digest == _base64(receipt.get("leaf_hash"), "leaf_hash"), "the event was changed: its hash differs")
-    _need(isinstance(proof.get("hashes"), list) and len(proof["hashes"]) < 64, "`proof.hashes` is missing")  # noqa: PLR2004
+    _need(isinstance(proof.get("hashes"), list) and len(proof["hashes"]) < 64, "`proof.hashes` is missing")  # noqa: PLR2004 - no tree is higher
     hashes = [_base64(value, "proof.hashes") for value in proof["hashes"]]
     _need(all(len(value) == _HASH_BYTES for value in [*hashes, root]), "a hash has the wrong length")
     _need(path_root(digest, receipt["index"], size, hashes) == root, "the audit path does not lead to the signed root")

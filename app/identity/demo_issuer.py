@@ -20,22 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jose import jwk, jwt
 
 from app.errors import ConfigurationError, InvalidInputError
+from app.sample import SamplePerson
 
 ACCESS_LIVES_S = 8 * 3600
 _CODE_LIVES_S = 60
 _MAX_CODES = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A sample person; their name is a role."""
-
-    name: str
-    description: str
-    groups: tuple[str, ...]
-    roles: tuple[str, ...]
-    clearance: str
-    purposes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +44,7 @@ class IssuerAddress:
 
 @dataclass(frozen=True, slots=True)
 class _Grant:
-    person: Person
+    person: SamplePerson
     redirect_uri: str
     code_challenge: str
     nonce: str
@@ -65,12 +54,12 @@ class _Grant:
 class DemoIssuer:
     """Signs sample people in. Also a KeySource for a gateway in the same process."""
 
-    def __init__(self, address: IssuerAddress, people: Sequence[Person], key_file: Path) -> None:
+    def __init__(self, address: IssuerAddress, people: Sequence[SamplePerson], key_file: Path) -> None:
         if not address.is_demo or not is_loopback(address.base_url):
             message = "The demo issuer starts in demo mode on a loopback address only: configure a real issuer (PORTCULLIS_OIDC_ISSUER)."
             raise ConfigurationError(message)
         self.address = address
-        self.people: Mapping[str, Person] = {person.name: person for person in people}
+        self.people: Mapping[str, SamplePerson] = {person.name: person for person in people}
         self._key_pem = _load_or_create(key_file)
         public = jwk.construct(self._key_pem, "RS256").public_key().to_dict()
         public = {name: value.decode() if isinstance(value, bytes) else value for name, value in public.items()}
@@ -139,7 +128,7 @@ class DemoIssuer:
         if grant is None or grant.expires_at < time.monotonic() or form.get("grant_type") != "authorization_code":
             return None
         is_same = form.get("redirect_uri") == grant.redirect_uri and form.get("client_id", self.address.client_id) == self.address.client_id
-        if not is_same or create_s256_code_challenge(form.get("code_verifier", "")) != grant.code_challenge:  # type: ignore[no-untyped-call]
+        if not is_same or create_s256_code_challenge(form.get("code_verifier", "")) != grant.code_challenge:  # type: ignore[no-untyped-call]  # the library ships no types
             return None
         identity = {"sub": grant.person.name, "aud": self.address.client_id, "nonce": grant.nonce}
         return {

@@ -43,7 +43,7 @@ class SignIn:
             endpoints.authorization,
             state=state,
             nonce=nonce,
-            code_challenge=create_s256_code_challenge(verifier),  # type: ignore[no-untyped-call]
+            code_challenge=create_s256_code_challenge(verifier),  # type: ignore[no-untyped-call]  # the library ships no types
             code_challenge_method="S256",
             **extra,
         )

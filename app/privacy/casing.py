@@ -62,7 +62,7 @@ def folded_lines(text: str) -> Iterator[tuple[int, str]]:
         if not 1 < len(words) < MAX_WORDS:
             continue
         capitals = sum(word[0].isupper() and word != "I" for word in words[1:])
-        shouted = sum(word.isupper() and len(word) > 2 for word in words)  # noqa: PLR2004
+        shouted = sum(word.isupper() and len(word) > 2 for word in words)
         if capitals and shouted < UPPER_SHARE * len(words):
             continue
         folded = WORD.sub(_titled, line)

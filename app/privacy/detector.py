@@ -72,11 +72,11 @@ class _NoContext(ContextAwareEnhancer):
 
     def enhance_using_context(
         self,
-        text: str,  # noqa: ARG002
+        text: str,
         raw_results: list[RecognizerResult],
-        nlp_artifacts: NlpArtifacts,  # noqa: ARG002
-        recognizers: list[EntityRecognizer],  # noqa: ARG002
-        context: list[str] | None = None,  # noqa: ARG002
+        nlp_artifacts: NlpArtifacts,
+        recognizers: list[EntityRecognizer],
+        context: list[str] | None = None,
     ) -> list[RecognizerResult]:
         """The results as they came."""
         return raw_results

@@ -152,7 +152,7 @@ def _collect(prefix: str) -> set[str]:
         for word in (word for value in _values(provider, prefix) for word in WORD.findall(value)):
             if len(word) >= MIN_LETTERS and word.lower() not in PARTICLES and not IDEOGRAPHS.search(word):
                 found |= _spellings(word.strip("'\u2019-"))
-    return {word for word in found if len(word) >= 2}  # noqa: PLR2004
+    return {word for word in found if len(word) >= 2}
 
 
 def _ordinary_words() -> set[str]:

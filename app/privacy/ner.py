@@ -129,19 +129,19 @@ class NerEngine(NlpEngine):
         self,
         texts: Iterable[str],
         language: str,
-        batch_size: int = 1,  # noqa: ARG002
-        n_process: int = 1,  # noqa: ARG002
+        batch_size: int = 1,
+        n_process: int = 1,
         **_: object,
     ) -> Iterator[tuple[str, NerArtifacts]]:
         """One text after another: batching gains 5 % here and would hold more text in memory."""
         for text in texts:
             yield text, self.process_text(text, language)
 
-    def is_stopword(self, word: str, language: str) -> bool:  # noqa: ARG002
+    def is_stopword(self, word: str, language: str) -> bool:
         """Not asked: context words are part of the rules."""
         return False
 
-    def is_punct(self, word: str, language: str) -> bool:  # noqa: ARG002
+    def is_punct(self, word: str, language: str) -> bool:
         """Not asked: context words are part of the rules."""
         return False
 
@@ -172,7 +172,7 @@ class NerRecognizer(LocalRecognizer):
     def load(self) -> None:
         """Nothing to load: the engine holds the model."""
 
-    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None) -> list[RecognizerResult]:  # noqa: ARG002
+    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None) -> list[RecognizerResult]:
         """Entities that pass, with the types of this gateway."""
         if not isinstance(nlp_artifacts, NerArtifacts):
             return []
@@ -187,7 +187,7 @@ class NerRecognizer(LocalRecognizer):
             start += len(match.group()) if (match := ROLE.match(text[start:end])) else 0
         value = text[start:end]
         words = [word.lower() for word in LETTERS.findall(value)]
-        if end - start < 2 or not (words or kind == "DATE_TIME"):  # noqa: PLR2004
+        if end - start < 2 or not (words or kind == "DATE_TIME"):
             return None
         if entity.is_folded:
             named = (

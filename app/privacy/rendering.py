@@ -83,7 +83,7 @@ def _occurs(original: str, folded: str, packed: str) -> bool:
     bare = _pack(value)
     if len(bare) < MIN_ORIGINAL:
         return False
-    if sum(character.isdigit() for character in bare) * 2 >= len(bare) >= 6:  # noqa: PLR2004
+    if sum(character.isdigit() for character in bare) * 2 >= len(bare) >= 6:
         return bare in packed
     return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", folded) is not None
 

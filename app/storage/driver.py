@@ -92,7 +92,7 @@ def connector(database: str, timeout_s: float) -> Callable[[], OneTripConnection
         # SQLite's own check of threads is off, as in SQLAlchemy's dialect: statements run on one thread, a stop may come from another.
         opened = OneTripConnection(lambda: sqlite3.connect(database, timeout=timeout_s, check_same_thread=False), _ROWS_A_TRIP)
         # As SQLAlchemy does for connections it makes itself: a forgotten one must not keep the process from ending.
-        opened._thread.daemon = True  # noqa: SLF001
+        opened._thread.daemon = True  # noqa: SLF001 - aiosqlite offers no other way
         return opened
 
     return connect

@@ -6,7 +6,7 @@ import httpx
 
 from app.domain.identity import TenantId
 from app.errors import ConfigurationError
-from app.identity.demo_issuer import DemoIssuer, IssuerAddress, Person, is_loopback
+from app.identity.demo_issuer import DemoIssuer, IssuerAddress, is_loopback
 from app.identity.keys import KeySource, RemoteKeys
 from app.identity.sessions import Sessions
 from app.identity.sign_in import SignIn
@@ -42,8 +42,5 @@ def identity_for(settings: Settings, stack: AsyncExitStack) -> Identity:
 
 def demo_issuer(settings: Settings) -> DemoIssuer:
     """The bundled issuer with the sample people. Raises ConfigurationError outside demo mode or off loopback."""
-    people = [
-        Person(one.name, one.description, one.groups, one.roles, one.clearance, one.purposes) for one in read_people(settings.examples)
-    ]
     address = IssuerAddress(settings.base_url, settings.oidc_client_id, settings.oidc_audience, settings.demo)
-    return DemoIssuer(address, people, settings.data / "demo-issuer.pem")
+    return DemoIssuer(address, read_people(settings.examples), settings.data / "demo-issuer.pem")

@@ -156,7 +156,7 @@ async def test_what_was_acknowledged_survives_a_kill(evidence: Evidence) -> None
         asyncio.run(main(sys.argv[1]))
     """)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", program, str(evidence.folder)], stdout=subprocess.PIPE, env=environment)  # noqa: ASYNC220, S603
+    process = subprocess.Popen([sys.executable, "-c", program, str(evidence.folder)], stdout=subprocess.PIPE, env=environment)
     assert process.stdout is not None
     with process:
         head = [process.stdout.readline() for _ in range(60)]

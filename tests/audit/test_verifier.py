@@ -83,11 +83,11 @@ async def test_it_runs_as_one_file_with_the_standard_library_alone(evidence: Evi
     alone.write_text((ROOT / "app/audit/verifier.py").read_text(encoding="utf-8"), encoding="utf-8")
     file.write_text(json.dumps(await _receipt(evidence)), encoding="utf-8")
     command = [sys.executable, "-I", "-S", str(alone), str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: ASYNC221, S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("HOLDS")
     file.write_text("{}", encoding="utf-8")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: ASYNC221, S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
 

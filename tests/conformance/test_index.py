@@ -37,7 +37,7 @@ from tests.conformance.engines import (
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PassageIndex]:
     opened = ENGINES[request.param](tmp_path)
     yield opened
-    opened.close()  # type: ignore[attr-defined]
+    opened.close()
 
 
 async def test_a_stored_version_is_found_only_after_it_was_made_live(engine: PassageIndex) -> None:

@@ -79,7 +79,7 @@ def test_what_is_found_is_exactly_what_the_filter_grants(
             current[key] = replace(item, document_id=DocumentId(key), tenant=current[key].tenant, acl_version=2)
             await engine.put_access(current[key])
         await check(engine, current, asked)
-        engine.close()  # type: ignore[attr-defined]
+        engine.close()
 
     asyncio.run(run())
 
@@ -116,7 +116,7 @@ def test_twin_corpora_that_differ_in_forbidden_documents_give_the_same_bytes(
         asker = person(CLERK, clearance=1)
         found = await engine.search(IndexQuery(question, unit(9)[0], {}, lexical_k=3, vector_k=3), asker)
         spelled = await engine.respell(question, asker, {})
-        engine.close()  # type: ignore[attr-defined]
+        engine.close()
         return found, spelled
 
     alone, together = asyncio.run(outcome(with_hidden=False)), asyncio.run(outcome(with_hidden=True))

@@ -22,7 +22,7 @@ QUESTION = "How much parental leave do I get?"
 
 async def raw(gateway: Gateway, path: str, content: object, content_type: str = "application/json") -> httpx.Response:
     headers = {**gateway.token("hr-partner"), "content-type": content_type}
-    return await gateway.client.post(path, content=content, headers=headers)  # type: ignore[arg-type]
+    return await gateway.client.post(path, content=content, headers=headers)
 
 
 async def in_pieces(total: int, head: bytes = b"") -> AsyncIterator[bytes]:
@@ -59,7 +59,7 @@ async def test_a_length_that_is_no_number_is_refused(gateway: Gateway, length: s
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http", "path": "/v1/answers",
         "raw_path": b"/v1/answers", "query_string": b"", "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8080),
     }  # fmt: skip
-    await gateway.client._transport.app(scope, receive, send)  # type: ignore[attr-defined]
+    await gateway.client._transport.app(scope, receive, send)
     assert sent[0]["status"] == 413
 
 

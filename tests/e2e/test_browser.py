@@ -351,7 +351,7 @@ def test_every_page_is_accessible_and_fits_in_both_themes_at_every_width(lookout
                 page = visit.open(path)
                 page.evaluate("document.querySelectorAll('main details').forEach(one => { one.open = true })")
                 for scheme, width in LOOKS:
-                    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                    page.emulate_media(color_scheme=scheme)
                     page.set_viewport_size({"width": width, "height": 900})
                     found += [
                         (path, scheme, width, one["id"], one["nodes"][0]["html"][:200])

@@ -222,7 +222,7 @@ async def test_a_client_that_leaves_in_the_middle_leaves_an_aborted_generation_o
 async def test_a_request_that_is_cancelled_leaves_an_aborted_generation_on_record(gateway: Gateway) -> None:
     """A cancelled request is cancelled at each await: a record written in its own task would never be finished."""
     before = len(await trail(gateway.services))
-    application = gateway.client._transport.app  # type: ignore[attr-defined]
+    application = gateway.client._transport.app
     body = json.dumps({"question": QUESTION, "stream": True}).encode()
     headers = [(b"content-type", b"application/json"), (b"authorization", gateway.token("engineer")["Authorization"].encode())]
     scope = {
@@ -241,7 +241,7 @@ async def test_a_request_that_is_cancelled_leaves_an_aborted_generation_on_recor
         return {"type": "http.disconnect"}
 
     async def send(message: dict[str, object]) -> None:
-        if b"event: started" in bytes(message.get("body", b"")):  # type: ignore[call-overload]
+        if b"event: started" in bytes(message.get("body", b"")):
             has_started.set()
             await asyncio.sleep(30)  # the client no longer reads: only the disconnection ends this
 

@@ -235,7 +235,7 @@ async def test_two_hundred_random_changes_of_access_each_bind_the_next_request(g
             is_seen = (await gateway.get(f"/v1/documents/{document_id}", person)).status_code == 200
         assert is_seen is expected, f"trial {trial}: {person}, {label}, {mode}, {allow}, {deny}"
     async with gateway.services.database.read() as tx:
-        document = await document_rows.get_document(tx, gateway.services.tenant, document_id)  # type: ignore[arg-type]
+        document = await document_rows.get_document(tx, gateway.services.tenant, document_id)
     assert document is not None
     assert document.acl_version > TRIALS
 

@@ -175,7 +175,7 @@ async def test_every_form_that_changes_something_needs_the_token_of_its_session(
     }
     posting = {
         path
-        for route in gateway.client._transport.app.routes  # type: ignore[attr-defined]
+        for route in gateway.client._transport.app.routes
         for path in [getattr(route, "path", "")]
         if "POST" in (getattr(route, "methods", None) or ()) and not path.startswith(("/v1", "/demo-issuer"))
     }

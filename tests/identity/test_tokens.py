@@ -12,13 +12,14 @@ from cryptography.hazmat.primitives import serialization
 from jose import jwt
 
 from app.errors import AccessDeniedError, ConfigurationError, InvalidInputError, NotAuthenticatedError, UpstreamUnavailableError
-from app.identity.demo_issuer import DemoIssuer, IssuerAddress, Person
+from app.identity.demo_issuer import DemoIssuer, IssuerAddress
 from app.identity.keys import RemoteKeys
 from app.identity.subjects import ClaimNames, subject_from_claims, with_purpose
 from app.identity.tokens import TokenRules, TokenVerifier
+from app.sample import SamplePerson
 
 ADDRESS = IssuerAddress("http://127.0.0.1:8080", "portcullis", "portcullis-api", is_demo=True)
-ENGINEER = Person("engineer", "", ("all-employees",), ("lead",), "confidential", ("support",))
+ENGINEER = SamplePerson("engineer", "", ("all-employees",), ("lead",), "confidential", ("support",))
 
 
 def _issuer(folder: Path, name: str = "key.pem") -> DemoIssuer:
@@ -26,7 +27,7 @@ def _issuer(folder: Path, name: str = "key.pem") -> DemoIssuer:
 
 
 def _verifier(issuer: DemoIssuer, **rules: int | tuple[str, ...]) -> TokenVerifier:
-    return TokenVerifier(TokenRules(ADDRESS.issuer, ADDRESS.audience, **rules), issuer)  # type: ignore[arg-type]
+    return TokenVerifier(TokenRules(ADDRESS.issuer, ADDRESS.audience, **rules), issuer)
 
 
 def _signed(

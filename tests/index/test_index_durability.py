@@ -44,7 +44,7 @@ asyncio.run(main())
 
 def start_writer(path: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", WRITER, str(path), str(ROOT), str(Path(__file__).parent)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - this interpreter and the text above
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def bytes_under(folder: Path) -> bytes:

@@ -51,7 +51,7 @@ async def test_an_index_that_is_right_is_left_alone(services: Services) -> None:
 )
 async def test_what_only_the_register_knows_is_found_and_mended(services: Services, change: dict[str, object], fault: str) -> None:
     document = await leave_policy(services)
-    await written_to_the_register_alone(services, replace(document, **change))  # type: ignore[arg-type]
+    await written_to_the_register_alone(services, replace(document, **change))
     report = await services.reconcile.run(services.tenant, repair=False)
     assert getattr(report, fault) == [document.document_id]
     before = {one.document_id: one for one in await services.index.inventory(services.tenant)}

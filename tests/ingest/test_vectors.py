@@ -25,8 +25,8 @@ async def embedded(services: Services, document_id: str) -> str:
     """Every text of which a vector was made."""
     async with services.database.read() as tx:
         shown = (await services.reconcile.rules.shown(tx, services.tenant))["hr"]
-        version = await document_rows.get_version(tx, document_id, 1)  # type: ignore[arg-type]
-        chunks = await document_rows.version_chunks(tx, document_id, 1)  # type: ignore[arg-type]
+        version = await document_rows.get_version(tx, document_id, 1)
+        chunks = await document_rows.version_chunks(tx, document_id, 1)
     assert version is not None
     values = values_to_mask(version, chunks, shown)
     return "\n".join(text for one in chunks for text in texts_to_embed(version.title, one.chunk, values))

@@ -66,8 +66,8 @@ def test_leak_and_over_redaction_agree_with_the_reviewers_tool(detector: Detecto
     if not source.is_file():
         absent("no evaluation tool beside the labelled sets")
     specification = importlib.util.spec_from_file_location("pii_eval", source)
-    tool = importlib.util.module_from_spec(specification)  # type: ignore[arg-type]
-    specification.loader.exec_module(tool)  # type: ignore[union-attr]
+    tool = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(tool)
     path = sets_folder / "pii-synth2.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()][::10]
     found = [[(s.start, s.end, tool.canonical(s.entity_type)) for s in detector.analyze(row["full_text"]).spans] for row in rows]
@@ -103,7 +103,7 @@ def test_prose_runs_at_the_speed_one_core_must_have(detector: Detector, sets_fol
 
 
 def test_a_process_with_a_detector_stays_under_its_memory(model_folder: Path) -> None:
-    answer = subprocess.run(  # noqa: S603 - our own code in a fresh interpreter
+    answer = subprocess.run(
         [sys.executable, "-c", START_AND_MEMORY, str(model_folder)],
         capture_output=True,
         text=True,

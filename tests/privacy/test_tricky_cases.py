@@ -180,6 +180,6 @@ def test_language_hint_yields_to_what_the_text_says(detector: Detector) -> None:
 def test_a_tenants_own_words_are_not_names(model_folder: object, detector: Detector) -> None:
     text = "I spoke to Heppner about Athena."
     assert any(text[s.start : s.end] == "Heppner" for s in detector.analyze(text).spans)
-    with_glossary = Detector(model_folder, frozenset({"Heppner"}))  # type: ignore[arg-type]
+    with_glossary = Detector(model_folder, frozenset({"Heppner"}))
     assert with_glossary.analyze(text).spans == ()
     assert with_glossary.digest != detector.digest

@@ -1,4 +1,3 @@
-# ruff: noqa: PLR2004 - lengths, moduli and limits are those of the standards named beside them
 """Check digits of cards, accounts and national numbers. Pure arithmetic; each names its source."""
 
 import re

@@ -1,4 +1,3 @@
-# ruff: noqa: PLR2004 - lengths, moduli and limits are those of the standards named beside them
 """Dates, dates of birth, ages and forms of address. Durations and relative dates are not personal data and are not stored."""
 
 import re

@@ -1,4 +1,3 @@
-# ruff: noqa: PLR2004 - lengths, moduli and limits are those of the standards named beside them
 """Numbers that a state, an employer, an insurer or a court gives to one person.
 
 Two ways: a label and the value after it (in a sentence, a table cell, a form), and national shapes whose check digit holds.

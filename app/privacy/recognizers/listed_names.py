@@ -1,4 +1,4 @@
-# ruff: noqa: SIM905, PLR2004 - word lists read better as text; lengths of words explain themselves
+# ruff: noqa: SIM905 - word lists read better as text; lengths of words explain themselves
 """Names of people that stand alone, by the name list: two listed words in a row, one beside a capital, or a first name."""
 
 import re
@@ -56,7 +56,7 @@ class NameListRecognizer(LocalRecognizer):
     def load(self) -> None:
         """Nothing to load: the lexicon is handed in."""
 
-    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None) -> list[RecognizerResult]:  # noqa: ARG002
+    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None) -> list[RecognizerResult]:
         """Names found in `text`, longest first at each place."""
         words = words_of(text)
         found = []

@@ -1,4 +1,3 @@
-# ruff: noqa: PLR2004 - lengths, moduli and limits are those of the standards named beside them
 """Telephone numbers: shapes that are phone numbers by themselves, numbers after a word such as "tel", and national forms.
 
 A national form (no plus sign) counts only when the numbering plan of some region says it is valid (phonenumbers, Google's
@@ -116,7 +115,7 @@ class PhoneRecognizer(LocalRecognizer):
     def load(self) -> None:
         """Nothing to load: the metadata comes with the library."""
 
-    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None) -> list[RecognizerResult]:  # noqa: ARG002
+    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None) -> list[RecognizerResult]:
         """Numbers found in `text`; overlaps are left to the resolver."""
         found = [RecognizerResult(rule.entity_type, start, end, rule.score) for rule, start, end in find((*SHAPES, *IN_CONTEXT), text)]
         for match in CANDIDATE.finditer(text):

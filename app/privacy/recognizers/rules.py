@@ -1,4 +1,3 @@
-# ruff: noqa: PLR2004 - lengths, moduli and limits are those of the standards named beside them
 """The shape all pattern recognizers share: a table of rules, run over one segment of text.
 
 A rule must be linear in the length of its input: quantifiers are bounded or possessive, and a segment is short
@@ -78,7 +77,7 @@ class RuleRecognizer(LocalRecognizer):
     def load(self) -> None:
         """Nothing to load: the rules are compiled with the module."""
 
-    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None) -> list[RecognizerResult]:  # noqa: ARG002
+    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None) -> list[RecognizerResult]:
         """Values found in `text`; overlaps are left to the resolver."""
         found = list(find(self.rules, text))
         if self.reads_caseless and (folded := folded_text(text)) is not None:

@@ -1,4 +1,3 @@
-# ruff: noqa: PLR2004 - lengths are those of the formats named beside them
 """Values with a shape of their own: mail addresses, cards, accounts, network addresses, web addresses, wallets.
 
 The mail rule is ours on purpose: Presidio's fetches a suffix list from the internet and refuses internal domains.

@@ -1,4 +1,3 @@
-# ruff: noqa: PLR2004 - lengths, moduli and limits are those of the standards named beside them
 """Values under a telling header: CSV, tab-separated and markdown tables, where the label stands rows above the value.
 
 Works line by line on runs of lines with the same separator; a header cell that names a kind of personal data types its column.
@@ -73,7 +72,7 @@ class TableRecognizer(LocalRecognizer):
     def load(self) -> None:
         """Nothing to load."""
 
-    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None) -> list[RecognizerResult]:  # noqa: ARG002
+    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None) -> list[RecognizerResult]:
         """Cells under a telling header."""
         return [RecognizerResult(kind, cell.start, cell.end, SCORE) for kind, cell in _typed_cells(text)]
 

@@ -173,7 +173,7 @@ PAGES: dict[str, dict[str, Any]] = {
             title="Parental leave",
             source_uri="hr/x.md",
             text=Rendering(TEXT, (HIDDEN,)),
-            versions=((1, NOW, "a"), (2, NOW, "b")),
+            versions=((1, NOW), (2, NOW)),
         ),
     },
     "officer.html": {

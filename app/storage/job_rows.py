@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, Select, exists, insert, or_, select, update
+from sqlalchemy import Row, exists, insert, select, update
 
 from app.domain.content import DocumentId
 from app.domain.identity import TenantId
@@ -58,6 +58,17 @@ class Job:
     created_at: datetime
 
 
+_OLDER = job.alias("older")
+_OLDER_IS_OPEN = exists().where(
+    _OLDER.c.document_id == job.c.document_id,
+    _OLDER.c.kind == job.c.kind,
+    _OLDER.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value)),
+    _OLDER.c.version < job.c.version,
+)
+"""Versions of one document go live in the order they were handed in, however many workers there are: each may say that label and ACL
+stay as the one before it left them."""
+
+
 async def enqueue(tx: Transaction, value: Job) -> None:
     """Store a new job."""
     await tx.connection.execute(
@@ -84,36 +95,35 @@ async def enqueue(tx: Transaction, value: Job) -> None:
 
 async def is_waiting(tx: Transaction, kinds: Sequence[JobKind], moment: datetime) -> bool:
     """Whether `lease_next` would find a job."""
-    return (await tx.connection.execute(_next(kinds, moment).with_only_columns(job.c.job_id))).first() is not None
+    return await _next(tx, kinds, moment, locks=False) is not None
 
 
 async def lease_next(tx: Transaction, kinds: Sequence[JobKind], moment: datetime) -> Job | None:
     """Take the oldest job of `kinds` that waits or whose lease ran out; ingest comes before embedding. `None` when idle."""
-    row = (await tx.connection.execute(_next(kinds, moment).with_for_update(skip_locked=True))).one_or_none()
-    if row is None:
+    # The id first: rows carry their documents' bytes, and looking for the oldest would read those of every job that waits.
+    job_id = await _next(tx, kinds, moment, locks=True)
+    if job_id is None:
         return None
+    row = (await tx.connection.execute(select(job).where(job.c.job_id == job_id))).one()
     taken = {"state": JobState.RUNNING.value, "lease_until": moment + LEASE, "attempts": row.attempts + 1, "updated_at": moment}
     await tx.connection.execute(update(job).where(job.c.job_id == row.job_id).values(**taken))
     return _job(row, attempts=row.attempts + 1)
 
 
-def _next(kinds: Sequence[JobKind], moment: datetime) -> Select[Any]:
-    is_free = or_(job.c.state == JobState.QUEUED.value, (job.c.state == JobState.RUNNING.value) & (job.c.lease_until < moment))
-    older = job.alias("older")
-    # Versions of one document go live in the order they were handed in, however many workers there are: each may say that label and ACL
-    # stay as the one before it left them.
-    waits = exists().where(
-        older.c.document_id == job.c.document_id,
-        older.c.kind == job.c.kind,
-        older.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value)),
-        older.c.version < job.c.version,
-    )
-    return (
-        select(job)
-        .where(is_free, job.c.kind.in_([kind.value for kind in kinds]), ~waits)
-        .order_by(job.c.kind.desc(), job.c.created_at, job.c.job_id)
-        .limit(1)
-    )
+async def _next(tx: Transaction, kinds: Sequence[JobKind], moment: datetime, *, locks: bool) -> str | None:
+    """The oldest job that may be taken. One question a kind and state, each answered from the head of an index."""
+    queued = job.c.state == JobState.QUEUED.value
+    left_behind = (job.c.state == JobState.RUNNING.value) & (job.c.lease_until < moment)
+    for kind in sorted(kinds, key=lambda one: one is not JobKind.INGEST):
+        for is_free in (left_behind, queued):
+            statement = select(job.c.job_id).where(is_free, job.c.kind == kind.value)
+            if kind is JobKind.INGEST:
+                statement = statement.where(~_OLDER_IS_OPEN)
+            statement = statement.order_by(job.c.created_at, job.c.job_id).limit(1)
+            found = (await tx.connection.execute(statement.with_for_update(skip_locked=True) if locks else statement)).scalar_one_or_none()
+            if found is not None:
+                return str(found)
+    return None
 
 
 async def release_leases(tx: Transaction, moment: datetime) -> int:

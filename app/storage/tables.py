@@ -149,6 +149,8 @@ job = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("ix_job_state_created", "state", "created_at"),
+    Index("ix_job_waiting", "state", "kind", "created_at", "job_id"),
+    Index("ix_job_document", "document_id", "version"),
 )
 idempotency = Table(
     "idempotency",

@@ -1,0 +1,20 @@
+"""The oldest job that waits is the head of an index, however many wait, and jobs are found by their document."""
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add both indexes."""
+    op.create_index("ix_job_waiting", "job", ["state", "kind", "created_at", "job_id"])
+    op.create_index("ix_job_document", "job", ["document_id", "version"])
+
+
+def downgrade() -> None:
+    """Take them away."""
+    op.drop_index("ix_job_waiting", "job")
+    op.drop_index("ix_job_document", "job")

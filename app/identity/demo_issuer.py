@@ -98,7 +98,7 @@ class DemoIssuer:
             (query.get("client_id") == self.address.client_id, "client_id"),
             (query.get("redirect_uri") == expected_redirect, "redirect_uri"),
             (query.get("response_type") == "code", "response_type"),
-            (query.get("code_challenge_method") == "S256" and len(query.get("code_challenge", "")) == 43, "code_challenge"),  # noqa: PLR2004
+            (query.get("code_challenge_method") == "S256" and len(query.get("code_challenge", "")) == 43, "code_challenge"),  # noqa: PLR2004 - RFC 7636: 32 bytes in base64url
             (bool(query.get("state")) and bool(query.get("nonce")), "state"),
         )
         for holds, name in checks:

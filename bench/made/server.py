@@ -42,7 +42,7 @@ def serving(environment: Mapping[str, str], port: int) -> Iterator[Served]:
     ready_environment = {**os.environ, **environment, "PORTCULLIS_PORT": str(port), "PORTCULLIS_LOG_LEVEL": "INFO"}
     command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
     started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, env=ready_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    process = subprocess.Popen(command, cwd=ROOT, env=ready_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - our own server
     try:
         while not _is_ready(port):
             if process.poll() is not None or time.perf_counter() - started > _START_WITHIN_S:
@@ -95,7 +95,7 @@ def metrics(connection: http.client.HTTPConnection) -> dict[tuple[str, str, str]
 def resident_mb(pid: int) -> float:
     """Resident memory of a process, in MB of 2**20 bytes."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]  # Linux always has the line
 
 
 def processor_s(pid: int) -> float:

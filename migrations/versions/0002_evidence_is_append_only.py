@@ -19,15 +19,12 @@ def upgrade() -> None:
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     if not is_sqlite:
         op.execute(
-            f"CREATE FUNCTION portcullis_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{REFUSAL}'; END $$"
+            "CREATE FUNCTION portcullis_refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN RAISE EXCEPTION '{REFUSAL}'; END $$"
         )
     for table in EVIDENCE:
         for verb in ("UPDATE", "DELETE"):
-            body = (
-                f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
-                if is_sqlite
-                else "FOR EACH STATEMENT EXECUTE FUNCTION portcullis_refuse_change()"
-            )
+            body = f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END" if is_sqlite else "FOR EACH STATEMENT EXECUTE FUNCTION portcullis_refuse_change()"
             op.execute(f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} {body}")
 
 

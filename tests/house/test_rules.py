@@ -133,7 +133,7 @@ def test_locks_carry_hashes_and_no_index_address() -> None:
 
 def _tracked() -> list[str]:
     try:
-        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607 - whichever git is there
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
     return listed.stdout.splitlines()

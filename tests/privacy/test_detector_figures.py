@@ -50,7 +50,7 @@ def test_figures_of_a_perfect_and_of_a_blind_detector(sets_folder: Path) -> None
         def __init__(self, answers: dict) -> None:
             self.answers = answers
 
-        def analyze(self, text: str, language: str | None = None) -> "Oracle":  # noqa: ARG002
+        def analyze(self, text: str, language: str | None = None) -> "Oracle":  # noqa: ARG002 - the detector's own signature
             self.spans = self.answers.get(text, ())
             return self
 

@@ -39,6 +39,42 @@ class Settings(BaseSettings):
     company: Annotated[str, Field(max_length=100, description="Name shown on pages.")] = "Sample Company"
     demo: Annotated[bool, Field(description="Demo mode: bundled issuer with one-click people, loopback only.")] = False
 
+    database_url: Annotated[
+        SecretStr, Field(description="postgresql://USER:PASSWORD@HOST/DATABASE as the gateway's role; empty: SQLite in the data folder.")
+    ] = SecretStr("")
+    database_owner_url: Annotated[
+        SecretStr, Field(description="The same database as its owner, for `portcullis db upgrade` only; empty: database_url.")
+    ] = SecretStr("")
+    background: Annotated[
+        bool, Field(description="Whether `serve` also works on documents and signs; off where `worker` and `signer` run beside it.")
+    ] = True
+    verifier_key: Annotated[
+        str, Field(description="Public key of a signer that runs elsewhere, as it prints it; empty: this process signs.")
+    ] = ""
+    digest_key: Annotated[
+        SecretStr | None, Field(description="32 bytes as base64, the same for every replica; empty: a file in the data folder.")
+    ] = None
+
+    opensearch_url: Annotated[
+        tuple[str, ...], Field(description="JSON list of node addresses, https://HOST:PORT; empty: the embedded index.")
+    ] = ()
+    opensearch_user: Annotated[str, Field(description="User for basic authentication.")] = ""
+    opensearch_password: Annotated[SecretStr | None, Field(description="Password of that user.")] = None
+    opensearch_token: Annotated[SecretStr | None, Field(description="Bearer token, instead of a user.")] = None
+    opensearch_ca_file: Annotated[Path | None, Field(description="PEM file: the only authority whose certificates are trusted.")] = None
+    opensearch_cert_file: Annotated[Path | None, Field(description="PEM client certificate, for mutual TLS.")] = None
+    opensearch_key_file: Annotated[Path | None, Field(description="PEM key of the client certificate.")] = None
+    opensearch_aws_region: Annotated[str, Field(description="Region of an Amazon OpenSearch domain: requests are signed (SigV4).")] = ""
+    opensearch_prefix: Annotated[
+        str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$", description="What the names of the gateway's indexes and aliases begin with.")
+    ] = "portcullis"
+    opensearch_shards: Annotated[int, Field(ge=1, le=64, description="Primary shards of a new index.")] = 1
+    opensearch_replicas: Annotated[int, Field(ge=0, le=8, description="Copies of each shard of a new index.")] = 1
+    opensearch_refresh: Annotated[str, Field(pattern=r"^\d+(ms|s)$", description="refresh_interval of a new index.")] = "1s"
+    opensearch_knn_engine: Annotated[str, Field(pattern="^(lucene|faiss)$", description="Vector engine of a new index.")] = "lucene"
+    opensearch_own_index: Annotated[tuple[str, ...], Field(description="JSON list of collections that get an index of their own.")] = ()
+    opensearch_timeout_s: Annotated[float, Field(gt=0, le=60, description="Longest wait for one request, in seconds.")] = 5.0
+
     oidc_issuer: Annotated[str, Field(description="OpenID Connect issuer whose tokens are accepted.")] = ""
     oidc_audience: Annotated[str, Field(description="Audience an access token must carry.")] = "portcullis-api"
     oidc_client_id: Annotated[str, Field(description="Client id of the browser sign-in.")] = "portcullis"
@@ -79,9 +115,14 @@ class Settings(BaseSettings):
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
     @property
-    def database_url(self) -> str:
+    def record_url(self) -> str:
         """SQLAlchemy URL of the database of record."""
-        return f"sqlite+aiosqlite:///{self.data.resolve() / 'portcullis.db'}"
+        return self.database_url.get_secret_value() or f"sqlite+aiosqlite:///{self.data.resolve() / 'portcullis.db'}"
+
+    @property
+    def owner_url(self) -> str:
+        """SQLAlchemy URL under which the schema is changed."""
+        return self.database_owner_url.get_secret_value() or self.record_url
 
     @classmethod
     def settings_customise_sources(

@@ -125,7 +125,7 @@ def _mean(before: dict[tuple[str, str, str], float], after: dict[tuple[str, str,
 
 async def in_process(settings: Settings, embedder: LocalEmbedder, asked: Sequence[str]) -> dict[str, object]:
     """Time retrieval (policy, search, re-check, rendering) and the index alone, without door, token and record."""
-    database, index = Database(settings.database_url), EmbeddedIndex(settings.data / "index.db", dictionary=embedder.known_words())
+    database, index = Database(settings.record_url), EmbeddedIndex(settings.data / "index.db", dictionary=embedder.known_words())
     retrieval = Retrieval(database, PolicyBook(), RedactionBook(), index, embedder)
     people = subjects(settings)
     whole: list[float] = []

@@ -106,7 +106,7 @@ def check_settings(settings: Settings) -> None:
 
 
 async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, embedder: LocalEmbedder) -> Services:
-    tenant, database = TenantId(settings.tenant), Database(settings.database_url)
+    tenant, database = TenantId(settings.tenant), Database(settings.record_url)
     stack.push_async_callback(database.close)
     index = EmbeddedIndex(settings.data / "index.db", dictionary=embedder.known_words())
     stack.callback(index.close)
@@ -169,10 +169,10 @@ def _prepare_folder(settings: Settings) -> None:
         (settings.data / DEMO_MARKER).write_text(json.dumps({"public_url": settings.base_url}), encoding="utf-8")
     database = settings.data / "portcullis.db"
     if settings.demo or not database.exists():
-        schema.upgrade(settings.database_url, settings.migrations)
+        schema.upgrade(settings.owner_url, settings.migrations)
         database.chmod(0o600)
     else:
-        schema.check_current(settings.database_url, settings.migrations)
+        schema.check_current(settings.record_url, settings.migrations)
 
 
 def _writer(settings: Settings) -> tuple[Writer, tuple[Action, ...]]:

@@ -159,7 +159,7 @@ class AuditLog:
             batch = self._queue[:_MAX_BATCH]
             del self._queue[:_MAX_BATCH]
             try:
-                async with self._database.write() as tx:
+                async with self._database.append() as tx:
                     written = await self.record_in(tx, *(event for waiting in batch for event in waiting.events))
             except (UpstreamUnavailableError, AuditUnavailableError) as error:
                 _fail(batch, AuditUnavailableError("The log could not take the record, so nothing is released. Try again."), error)

@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import Row, Select, bindparam, insert, select, text, update
 
 from app.domain.audit import EventId, LogEntry, Reference
 from app.storage.tables import audit_block, audit_checkpoint, audit_event, audit_head, audit_ref
 from app.storage.transaction import Transaction
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HEAD = select(audit_head.c.size, audit_head.c.chain, audit_head.c.last_recorded_at)
+_GENESIS = text(
+    "INSERT INTO audit_head (log, size, chain, last_recorded_at) VALUES (:log, 0, :chain, :moment) ON CONFLICT DO NOTHING"
+).bindparams(bindparam("moment", type_=audit_head.c.last_recorded_at.type))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +62,24 @@ class EventQuery:
 
 
 async def lock_head(tx: Transaction, log: str) -> LogHead:
-    """The head of `log`, made on first use, held until the transaction ends."""
-    head = await read_head(tx, log)
-    if head is not None:
-        return head
-    genesis = LogHead(0, bytes(32), _EPOCH)
-    await tx.connection.execute(insert(audit_head).values(log=log, size=0, chain=genesis.chain, last_recorded_at=_EPOCH))
-    return genesis
+    """The head of `log`, made on first use, held until the transaction ends: no other block is appended meanwhile."""
+    head = await _head(tx, _HEAD.where(audit_head.c.log == log).with_for_update())
+    if head is None:
+        # Two writers may both be the first: one of them waits here for the other.
+        await tx.connection.execute(_GENESIS, {"log": log, "chain": bytes(32), "moment": _EPOCH})
+        head = await _head(tx, _HEAD.where(audit_head.c.log == log).with_for_update())
+    if head is None:
+        message = f"the head of {log} cannot be read"
+        raise LookupError(message)
+    return head
 
 
 async def read_head(tx: Transaction, log: str) -> LogHead | None:
     """The head of `log`, or `None` before its first entry."""
-    query = select(audit_head.c.size, audit_head.c.chain, audit_head.c.last_recorded_at).where(audit_head.c.log == log).with_for_update()
+    return await _head(tx, _HEAD.where(audit_head.c.log == log))
+
+
+async def _head(tx: Transaction, query: Select[tuple[int, bytes, datetime]]) -> LogHead | None:
     row = (await tx.connection.execute(query)).one_or_none()
     return None if row is None else LogHead(row.size, row.chain, row.last_recorded_at)
 

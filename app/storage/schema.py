@@ -1,53 +1,120 @@
 """Brings a database to the schema this build speaks, through the one Alembic history in `migrations/`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
-from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError
 
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, UpstreamUnavailableError
+
+_ONE_AT_A_TIME = "SELECT pg_advisory_lock(5795270062)"
+_OWNER = "SELECT tableowner FROM pg_tables WHERE schemaname = 'public' AND tablename = 'alembic_version'"
+_STANDING = """
+SELECT r.rolsuper OR r.rolbypassrls OR has_table_privilege('audit_event', 'UPDATE'), pg_has_role('portcullis_gateway', 'USAGE')
+FROM pg_roles r WHERE r.rolname = current_user
+"""
 
 
 def upgrade(url: str, migrations: Path) -> tuple[str | None, str]:
     """Upgrade the database at `url` to the newest revision; returns (revision before, revision after).
 
-    Runs in one transaction, blocking. Raises ConfigurationError when the database is newer than this build.
+    Blocking. SQLite is changed in one transaction, PostgreSQL in one a revision, so that what was done stays done. Raises
+    ConfigurationError when the database is newer than this build or the login may not change it, UpstreamUnavailableError when it does
+    not answer or somebody holds a table for more than three seconds; the next run goes on where this one stopped.
     """
     script = _script(migrations)
     head = script.get_current_head()
     if head is None:
         message = f"No migrations in {migrations}: the installation is incomplete."
         raise ConfigurationError(message)
-    with _engine(url).begin() as connection:
+    with _changing(url) as connection:
         before = _known_revision(connection, script)
+        _end_read(connection)
         if before != head:
-            config = Config()
-            config.set_main_option("script_location", str(migrations))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(_config(connection, migrations), "head")
     return before, head
 
 
 def downgrade(url: str, migrations: Path, revision: str) -> None:
     """Take the database back to `revision` (`base` empties it). For tests and for a planned step back only."""
-    config = Config()
-    config.set_main_option("script_location", str(migrations))
-    with _engine(url).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, revision)
+    with _changing(url) as connection:
+        command.downgrade(_config(connection, migrations), revision)
 
 
 def check_current(url: str, migrations: Path) -> None:
-    """Raise ConfigurationError, naming the command that mends it, unless the database is at the newest revision."""
+    """Raise ConfigurationError, naming the command that mends it, unless the schema is this build's and the login no more than a gateway.
+
+    A login that may rewrite the log, or pass by the rules of row security, is refused: whatever the gateway can do, its attacker can.
+    """
     script = _script(migrations)
-    with _engine(url).connect() as connection:
+    with _translated(), _engine(url).connect() as connection:
         if _known_revision(connection, script) != script.get_current_head():
             message = "The database schema is older than this build. Run `portcullis db upgrade`."
             raise ConfigurationError(message)
+        if connection.dialect.name == "postgresql":
+            _check_login(connection)
+
+
+def _check_login(connection: Connection) -> None:
+    is_too_strong, is_gateway = connection.execute(text(_STANDING)).one()
+    if is_too_strong or not is_gateway:
+        which = "may change the log or see every tenant" if is_too_strong else "is not in the role portcullis_gateway"
+        message = (
+            f"The login of PORTCULLIS_DATABASE_URL {which}. Make one that is in portcullis_gateway alone: "
+            "CREATE ROLE gateway LOGIN PASSWORD '…' IN ROLE portcullis_gateway."
+        )
+        raise ConfigurationError(message)
+
+
+@contextmanager
+def _changing(url: str) -> Iterator[Connection]:
+    """A connection for changes of the schema: on PostgreSQL one at a time, as the role that owns the tables."""
+    with _translated(), _engine(url).connect() as connection:
+        if connection.dialect.name == "sqlite":
+            with connection.begin():
+                yield connection
+            return
+        connection.execute(text(_ONE_AT_A_TIME))
+        owner = connection.execute(text(_OWNER)).scalar_one_or_none()
+        if owner is not None:
+            connection.execute(text(f'SET ROLE "{owner}"'))
+        connection.commit()
+        yield connection
+
+
+def _end_read(connection: Connection) -> None:
+    """On PostgreSQL each revision opens its own transaction, which it cannot inside this one."""
+    if connection.dialect.name != "sqlite":
+        connection.commit()
+
+
+def _config(connection: Connection, migrations: Path) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == "42501":
+            message = (
+                "This login may not change the schema: set PORTCULLIS_DATABASE_OWNER_URL to the owner of the database, with CREATEROLE for "
+                "the first time."
+            )
+            raise ConfigurationError(message) from error
+        message = f"The schema was not changed: {error.orig}. Nothing is half done; run `portcullis db upgrade` again."
+        raise UpstreamUnavailableError(message) from error
 
 
 def _known_revision(connection: Connection, script: ScriptDirectory) -> str | None:
@@ -66,5 +133,8 @@ def _script(migrations: Path) -> ScriptDirectory:
 
 
 def _engine(url: str) -> Engine:
-    blocking: URL = make_url(url)
-    return create_engine(blocking.set(drivername=blocking.get_backend_name()))
+    if url.startswith("sqlite"):
+        return create_engine(make_url(url).set(drivername="sqlite"))
+    from app.storage import postgres  # noqa: PLC0415 - as in `Database`
+
+    return postgres.blocking_engine(url)

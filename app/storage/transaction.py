@@ -1,7 +1,8 @@
 """Opens the database and hands out transactions. Flows begin and commit; queries only run inside what they are given.
 
-On SQLite a write transaction starts with BEGIN IMMEDIATE, and writers of one process queue on a lock instead of
-polling the file: with the busy handler alone 64 writers waited over a second.
+Both databases keep one order: transactions that decide by what they read and then write take turns, across processes; appends to the log
+lock its head alone; a read sees one snapshot. On SQLite a write starts with BEGIN IMMEDIATE, on PostgreSQL with an advisory lock. Writers
+of one process queue before that instead of polling the file: with the busy handler alone 64 writers waited over a second.
 """
 
 import asyncio
@@ -19,11 +20,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from app.errors import ConfigurationError, UpstreamUnavailableError
+from app.errors import UpstreamUnavailableError
 from app.storage.driver import connector
 
 _WRITE = "portcullis_write"
 _LOCK_WAIT_S = 2.0
+_TAKE_TURN = "SELECT pg_advisory_xact_lock(5795270061)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +36,44 @@ class Transaction:
 
 
 class Database:
-    """The database of record behind one URL, `sqlite+aiosqlite:///…` (PostgreSQL shares the schema)."""
+    """The database of record behind one URL: `sqlite+aiosqlite:///PATH` or `postgresql://…`, there with the rows of one tenant."""
 
-    def __init__(self, url: str) -> None:
-        self.url: URL = make_url(url)
-        self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        if not self.is_sqlite:
-            message = f"The database `{self.url.get_backend_name()}` is not supported here: use sqlite+aiosqlite:///PATH."
-            raise ConfigurationError(message)
-        self._engine = _sqlite_engine(self.url)
-        self._writers = asyncio.Lock()
+    def __init__(self, url: str, tenant: str = "") -> None:
+        self.is_sqlite = url.startswith("sqlite+aiosqlite:///")
+        if self.is_sqlite:
+            self._engine = _sqlite_engine(make_url(url))
+        else:
+            from app.storage import postgres  # noqa: PLC0415 - its driver is a tenth of a second of every start on a laptop
+
+            self._engine = postgres.async_engine(url, tenant, _from_json)
+        snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._reading = self._engine.execution_options(**snapshot)
+        self._writing = self._engine.execution_options(**{_WRITE: True})
+        self._writers, self._appenders = asyncio.Lock(), asyncio.Lock()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
         """One snapshot of the database. Raises UpstreamUnavailableError when it cannot be read."""
-        async with _translated(), self._engine.connect() as connection, connection.begin():
+        async with _translated(), self._reading.connect() as connection, connection.begin():
             yield Transaction(connection)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
-        """A transaction that commits when the block ends and leaves nothing behind when it raises."""
-        async with _translated(), _held(self._writers), self._engine.connect() as plain:
-            connection = await plain.execution_options(**{_WRITE: True})
-            async with connection.begin():
-                yield Transaction(connection)
+        """A transaction that commits when the block ends and leaves nothing behind when it raises.
+
+        No other one runs meanwhile, in whatever process: what it reads is still so when it commits.
+        """
+        async with _translated(), _held(self._writers), self._writing.connect() as connection, connection.begin():
+            if not self.is_sqlite:
+                await connection.exec_driver_sql(_TAKE_TURN)
+            yield Transaction(connection)
+
+    @asynccontextmanager
+    async def append(self) -> AsyncIterator[Transaction]:
+        """A write transaction that takes no turn where the database can lock rows: for appends to the log, which lock its head."""
+        turn = self._writers if self.is_sqlite else self._appenders
+        async with _translated(), _held(turn), self._writing.connect() as connection, connection.begin():
+            yield Transaction(connection)
 
     async def check(self) -> None:
         """Raise UpstreamUnavailableError unless the database answers and takes writes."""
@@ -98,7 +114,7 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
     return engine
 
 
-def _from_json(text: str) -> Any:  # noqa: ANN401 - JSON
+def _from_json(text: str | bytes) -> Any:  # noqa: ANN401 - JSON
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:

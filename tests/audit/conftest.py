@@ -1,6 +1,6 @@
 """A log of its own for each test: real database, real signer."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +13,9 @@ from app.audit.signer import CheckpointSigner
 from app.audit.verification import LogReport, verify_log
 from app.domain.audit import AuditEvent, EventId, EventType, JsonValue, Reference
 from app.domain.identity import TenantId
-from app.storage import schema
 from app.storage.transaction import Database
-from tests.conftest import ROOT
+from tests.conformance.stores import STORES, Store
+from tests.services.postgres import Cluster
 
 TENANT = TenantId("sample")
 
@@ -25,6 +25,7 @@ class Evidence:
     """A log with its parts."""
 
     folder: Path
+    store: Store
     database: Database
     signer: CheckpointSigner
     log: AuditLog
@@ -51,13 +52,19 @@ class Evidence:
         return AuditLog(self.database, CheckpointSigner(self.folder / "signer"))
 
 
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path, postgres: Cluster) -> Iterator[Store]:
+    """An empty database of each kind."""
+    made = Store(request.param, tmp_path, postgres)
+    yield made
+    made.drop()
+
+
 @pytest.fixture
-async def evidence(tmp_path: Path) -> AsyncIterator[Evidence]:
+async def evidence(tmp_path: Path, store: Store) -> AsyncIterator[Evidence]:
     """An empty log."""
-    url = f"sqlite+aiosqlite:///{tmp_path / 'portcullis.db'}"
-    schema.upgrade(url, ROOT / "migrations")
-    database, signer = Database(url), CheckpointSigner(tmp_path / "signer")
-    log = AuditLog(database, signer)
-    await log.start(TENANT)
-    yield Evidence(tmp_path, database, signer, log)
-    await database.close()
+    signer = CheckpointSigner(tmp_path / "signer")
+    async with store.opened(tenant=TENANT) as database:
+        log = AuditLog(database, signer)
+        await log.start(TENANT)
+        yield Evidence(tmp_path, store, database, signer, log)

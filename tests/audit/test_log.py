@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -17,17 +16,6 @@ from app.audit.signer import CheckpointSigner
 from app.errors import AuditUnavailableError
 from tests.audit.conftest import TENANT, Evidence
 from tests.conftest import ROOT
-
-
-def _meddle(folder: Path, *statements: str) -> None:
-    """Change rows as an owner of the database could: without the guards."""
-    connection = sqlite3.connect(folder / "portcullis.db")
-    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
-        connection.execute(f"DROP TRIGGER {name}")
-    for statement in statements:
-        connection.execute(statement)
-    connection.commit()
-    connection.close()
 
 
 async def test_entries_are_numbered_without_gap_whoever_writes_at_once(evidence: Evidence) -> None:
@@ -55,12 +43,8 @@ async def test_every_entry_is_proved_under_a_signed_checkpoint(evidence: Evidenc
 
 
 async def test_no_commit_is_reported_as_no_record(evidence: Evidence) -> None:
-    holder = sqlite3.connect(evidence.folder / "portcullis.db", isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
-    with pytest.raises(AuditUnavailableError):
+    with evidence.store.blocked(), pytest.raises(AuditUnavailableError):
         await evidence.log.record(evidence.event())
-    holder.execute("ROLLBACK")
-    holder.close()
     [entry] = await evidence.log.record(evidence.event())
     assert (await evidence.verify()).is_intact
     assert entry.index <= 1
@@ -85,7 +69,7 @@ async def test_meddling_is_named_with_its_place(evidence: Evidence, statement: s
     for n in range(5):
         await evidence.log.record(evidence.event(n=n), evidence.event(n=n))
     await evidence.log.checkpoint(TENANT)
-    _meddle(evidence.folder, statement)
+    evidence.store.meddle(statement)
     report = await evidence.verify()
     assert not report.is_intact
     assert any(named in problem for problem in report.problems), report.problems
@@ -96,7 +80,7 @@ async def test_a_rewrite_with_right_hashes_contradicts_the_signed_checkpoint(evi
     await evidence.log.record(*(evidence.event(n=n) for n in range(4)))
     await evidence.log.checkpoint(TENANT)
     tables = ("DELETE FROM audit_event", "DELETE FROM audit_block", "DELETE FROM audit_ref", "DELETE FROM audit_head")
-    _meddle(evidence.folder, *tables)
+    evidence.store.meddle(*tables)
     forger = evidence.reopened()
     await forger.record(*(evidence.event(n=n + 100) for n in range(4)))
     report = await evidence.verify()
@@ -108,7 +92,7 @@ async def test_a_rewrite_with_right_hashes_contradicts_the_signed_checkpoint(evi
 async def test_after_a_rollback_nothing_is_released_until_somebody_looked(evidence: Evidence) -> None:
     await evidence.log.record(*(evidence.event(n=n) for n in range(6)))
     await evidence.log.checkpoint(TENANT)
-    _meddle(evidence.folder, "DELETE FROM audit_event WHERE idx >= 3", "DELETE FROM audit_ref WHERE idx >= 3")
+    evidence.store.meddle("DELETE FROM audit_event WHERE idx >= 3", "DELETE FROM audit_ref WHERE idx >= 3")
     restarted = evidence.reopened()
     await restarted.start(TENANT)
     assert restarted.refusal is not None
@@ -149,14 +133,15 @@ async def test_what_was_acknowledged_survives_a_kill(evidence: Evidence) -> None
                 await log.record(event)
                 print(event.event_id, flush=True)
 
-        async def main(folder):
-            log = AuditLog(Database(f"sqlite+aiosqlite:///{folder}/portcullis.db"), CheckpointSigner(Path(folder) / "signer"))
+        async def main(url, folder):
+            log = AuditLog(Database(url, "sample"), CheckpointSigner(Path(folder) / "signer"))
             await asyncio.gather(*(one(log) for _ in range(20)))
 
-        asyncio.run(main(sys.argv[1]))
+        asyncio.run(main(*sys.argv[1:]))
     """)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", program, str(evidence.folder)], stdout=subprocess.PIPE, env=environment)
+    command = [sys.executable, "-c", program, evidence.store.url(), str(evidence.folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
     assert process.stdout is not None
     with process:
         head = [process.stdout.readline() for _ in range(60)]
@@ -165,9 +150,7 @@ async def test_what_was_acknowledged_survives_a_kill(evidence: Evidence) -> None
     acknowledged = {line.decode().strip() for line in [*head, *rest] if line.strip()}
     report = await evidence.verify()
     assert report.is_intact, report.problems
-    with sqlite3.connect(evidence.folder / "portcullis.db") as connection:
-        kept = {event_id for (event_id,) in connection.execute("SELECT event_id FROM audit_event")}
-    connection.close()
+    kept = set(evidence.store.column("SELECT event_id FROM audit_event"))
     whole = {event_id for event_id in acknowledged if len(event_id) == len("evt_") + 36}
     assert len(whole) >= 50
     assert whole <= kept

@@ -15,10 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+
+from app.storage import schema
 
 FAST = {"fsync": "off", "full_page_writes": "off"}
 """For tests that take nobody's power away."""
@@ -185,10 +191,53 @@ def _is_gone(pid: int, seconds: float) -> bool:
     return False
 
 
+TEMPLATE = "portcullis_template"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running server with a migrated template, from which tests take databases. `url` is the superuser's."""
+
+    url: str
+
+    def prepare(self, migrations: Path) -> None:
+        """Make the template, its owner and the logins; once a server."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("CREATE ROLE deployer LOGIN CREATEROLE")
+            connection.execute(f"CREATE DATABASE {TEMPLATE} OWNER deployer")
+        schema.upgrade(self.address(TEMPLATE, "deployer"), migrations)
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("CREATE ROLE gateway LOGIN IN ROLE portcullis_gateway")
+            connection.execute("CREATE ROLE all_in_one LOGIN IN ROLE portcullis_gateway, portcullis_signer")
+            for role in ("auditor", "eraser", "signer"):
+                connection.execute(f"CREATE ROLE {role} LOGIN IN ROLE portcullis_{role}")
+
+    def fresh(self, source: str = TEMPLATE) -> str:
+        """Make a database like `source`; returns its name."""
+        name = f"t_{uuid.uuid4().hex}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY FILE_COPY OWNER deployer")
+        return name
+
+    def drop(self, name: str) -> None:
+        """Drop a database, whoever is connected."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def address(self, database: str, user: str) -> str:
+        """The address of a database for one of the logins."""
+        return urlunsplit(urlsplit(self.url)._replace(netloc=f"{user}@{urlsplit(self.url).netloc.rpartition('@')[2]}", path=f"/{database}"))
+
+
+_supervisors: list[subprocess.Popen[bytes]] = []
+"""Kept, as Python complains of a running program that nobody knows any more."""
+
+
 def start_for_run(state: Path, run_pid: int) -> str:
     """Start a server that lives as long as process `run_pid`; returns its address. `state` is where it says that it is ready."""
     command = [sys.executable, "-m", "tests.services.postgres", str(state), str(run_pid)]
     supervisor = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, start_new_session=True)
+    _supervisors.append(supervisor)
     while not state.exists():
         if supervisor.poll() is not None:
             message = "PostgreSQL did not start: its words stand above"
@@ -201,6 +250,7 @@ def _supervise(state: Path, run_pid: int) -> None:
     server = Server.make(FAST)
     try:
         server.start()
+        Cluster(server.url()).prepare(Path("migrations"))
         fresh = state.with_suffix(".next")
         fresh.write_text(json.dumps({"url": server.url()}), encoding="utf-8")
         fresh.replace(state)

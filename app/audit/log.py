@@ -13,13 +13,13 @@ from hashlib import sha256
 
 from app.audit.envelope import serialise
 from app.audit.merkle import MerkleTree, leaf_hash, root_of
-from app.audit.notes import Checkpoint
-from app.audit.signer import CheckpointSigner
+from app.audit.notes import Checkpoint, open_checkpoint
+from app.audit.signer import CheckpointSigner, RemoteSigner
 from app.domain.audit import AuditEvent, EventId, InclusionProof, LogEntry
 from app.domain.identity import TenantId
 from app.errors import AuditUnavailableError, NotFoundError, UpstreamUnavailableError
 from app.observability import STAGE_SECONDS
-from app.storage import audit_rows
+from app.storage import audit_rows, tenant_rows
 from app.storage.audit_rows import Block, EntryRow, EventQuery
 from app.storage.transaction import Database, Transaction
 
@@ -27,6 +27,7 @@ _COMMIT_WITHIN_S = 2.0
 _MAX_BATCH = 256
 _MAX_QUEUE = 4096
 _PAGE = 10_000
+_DIFFERS = "The log is shorter than, or differs from, its last signed checkpoint. Nothing is released until an officer has looked."
 
 
 def log_name(tenant: TenantId) -> str:
@@ -48,7 +49,7 @@ class _Waiting:
 class AuditLog:
     """The log of every tenant in one database. Constructed once; `start` before the first record."""
 
-    def __init__(self, database: Database, signer: CheckpointSigner) -> None:
+    def __init__(self, database: Database, signer: CheckpointSigner | RemoteSigner) -> None:
         self._database = database
         self._signer = signer
         self._trees: dict[str, MerkleTree] = {}
@@ -58,20 +59,27 @@ class AuditLog:
         self._refusal: str | None = None
 
     async def start(self, tenant: TenantId) -> None:
-        """Compare the log with what the signer last signed; when it is shorter or differs, no record is taken from then on."""
+        """Compare the log with what was last signed; when it is shorter or differs, no record is taken from then on."""
         log = log_name(tenant)
-        seen = self._signer.last_signed(log)
         async with self._trees_lock, self._database.read() as tx:
             tree = await self._caught_up(tx, log)
-        if seen is not None and (tree.size < seen[0] or tree.root(seen[0]) != seen[1]):
-            self._refusal = (
-                "The log is shorter than, or differs from, its last signed checkpoint. Nothing is released until an officer has looked."
-            )
+            latest = await audit_rows.latest_checkpoint(tx, log)
+        seen = self._signer.last_signed(log) or self._published(log, latest)
+        self._refusal = _DIFFERS if seen is not None and not _extends(tree, seen) else None
 
-    @property
-    def refusal(self) -> str | None:
-        """Why no record is taken, or `None`."""
-        return self._refusal
+    def _published(self, log: str, latest: tuple[int, str] | None) -> tuple[int, bytes] | None:
+        """(size, root) of the newest published checkpoint, when it bears the signer's signature."""
+        try:
+            checkpoint = None if latest is None else open_checkpoint(latest[1], self._signer.verifier_key(log))
+        except ValueError:
+            return (0, b"")  # A checkpoint of another key is none of ours: nothing extends this.
+        return None if checkpoint is None else (checkpoint.size, checkpoint.root)
+
+    async def check(self, tenant: TenantId) -> None:
+        """Raise AuditUnavailableError when no record is taken, with the reason."""
+        self._refuse_if_damaged()
+        async with self._database.read() as tx:
+            await _refuse_at_standstill(tx, tenant)
 
     async def record(self, *events: AuditEvent) -> list[LogEntry]:
         """Commit events, in order; returns their entries. Raises AuditUnavailableError when that did not happen within two seconds."""
@@ -131,9 +139,11 @@ class AuditLog:
                 latest = await audit_rows.latest_checkpoint(tx, log)
                 tree = await self._caught_up(tx, log)
             seen = self._signer.last_signed(log)
-            if seen is not None and (seen[0] > tree.size or tree.root(seen[0]) != seen[1]):
-                message = "The log differs from what was signed before; no checkpoint is made."
-                raise AuditUnavailableError(message)
+            if seen is not None and not _extends(tree, seen):
+                # For the gateways as well: they cannot see what the signer remembers.
+                async with self._database.write() as tx:
+                    await tenant_rows.stop(tx, tenant, _DIFFERS)
+                raise AuditUnavailableError(_DIFFERS)
             if latest is not None and latest[0] == tree.size:
                 return latest[1]
             note = self._signer.sign(Checkpoint(log, tree.size, tree.root()))
@@ -171,6 +181,7 @@ class AuditLog:
     async def _append(self, tx: Transaction, tenant: TenantId, events: Sequence[AuditEvent]) -> list[LogEntry]:
         log = log_name(tenant)
         head = await audit_rows.lock_head(tx, log)
+        await _refuse_at_standstill(tx, tenant)
         recorded_at = max(datetime.now(UTC), head.last_recorded_at + timedelta(microseconds=1))
         rows = []
         for offset, event in enumerate(events):
@@ -188,6 +199,16 @@ class AuditLog:
         while fresh := await audit_rows.leaf_hashes(tx, log, tree.size, tree.size + _PAGE):
             tree.extend(fresh)
         return tree
+
+
+async def _refuse_at_standstill(tx: Transaction, tenant: TenantId) -> None:
+    if (reason := await tenant_rows.standstill(tx, tenant)) is not None:
+        raise AuditUnavailableError(reason)
+
+
+def _extends(tree: MerkleTree, seen: tuple[int, bytes]) -> bool:
+    """Whether the log begins with what was seen before: (size, root)."""
+    return seen[0] <= tree.size and tree.root(seen[0]) == seen[1]
 
 
 def _settle(batch: Sequence[_Waiting], written: Sequence[LogEntry]) -> None:

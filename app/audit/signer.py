@@ -74,6 +74,28 @@ class CheckpointSigner:
             yield
 
 
+class RemoteSigner:
+    """Stands for a signer in a process of its own: this one knows its public key and reads what it signed."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def verifier_key(self, log: str) -> str:
+        """The public key for `log`. Raises ConfigurationError when it was made for another one."""
+        if not self._key.startswith(f"{log}+"):
+            message = f"PORTCULLIS_VERIFIER_KEY is not the key of {log}: take what `portcullis signer --show-key` prints."
+            raise ConfigurationError(message)
+        return self._key
+
+    def last_signed(self, log: str) -> None:
+        """Nothing: its memory is its own."""
+
+    def sign(self, checkpoint: Checkpoint) -> str:
+        """Raises AuditUnavailableError: only the signer signs."""
+        message = f"The signer has not signed {checkpoint.size} entries yet. Try again shortly."
+        raise AuditUnavailableError(message)
+
+
 def _load_or_create(path: Path) -> Ed25519PrivateKey:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

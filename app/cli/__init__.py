@@ -13,14 +13,16 @@ import typer
 from app.errors import PortcullisError
 
 _MODULES = {
-    "demo": "running", "serve": "running", "worker": "running", "ingest": "loading", "ask": "asking", "search": "asking",
-    "token": "asking", "privacy": "asking", "models": "caring", "doctor": "caring", "db": "caring", "policy": "policies",
+    "demo": "running", "serve": "running", "worker": "running", "signer": "running",
+    "ingest": "loading", "ask": "asking", "search": "asking", "token": "asking",
+    "privacy": "asking", "models": "caring", "doctor": "caring", "db": "caring", "policy": "policies",
     "audit": "auditing", "index": "indexing", "eval": "evaluating",
 }  # fmt: skip
 _SUMMARIES = {
     "demo": "Open the sample company on this computer, with one-click sign-in.",
     "serve": "Serve API and pages with the settings of the environment.",
-    "worker": "Work on queued documents until stopped.",
+    "worker": "Work on queued documents and do the housekeeping until stopped.",
+    "signer": "Sign the log's checkpoints with a key that no gateway holds.",
     "ingest": "Take in a file or a folder.",
     "ask": "Ask a question and get a cited answer.",
     "search": "Find passages.",

@@ -1,12 +1,13 @@
-"""Commands that run: `demo`, `serve`, `worker`."""
+"""Commands that run: `demo`, `serve`, `worker`, `signer`."""
 
 import asyncio
 import os
+import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import uvicorn
@@ -16,7 +17,7 @@ from app.cli.seeding import seed
 from app.cli.tour import tour
 from app.observability import configure_logging
 from app.settings import Settings, load_settings
-from app.wiring import check_settings, open_services
+from app.wiring import check_settings, open_services, sign_forever, signer_key
 
 _DEMO_DATA = Path("data")
 
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
     app.command("serve")(serve)
     app.command("worker")(worker)
+    app.command("signer")(signer)
 
 
 def demo(
@@ -88,18 +90,43 @@ def _given(settings: Settings) -> dict[str, object]:
 
 
 def worker(data: DataOption = None) -> None:
-    """Work on queued documents until stopped.
+    """Work on queued documents and do the housekeeping until stopped; a document under way is handed back to the queue.
 
     Example: portcullis worker --data data
     """
-    settings = settings_for(data)
+    settings = settings_for(data, background=True)
 
     async def work() -> None:
-        async with open_services(settings) as services:
-            await services.worker.run_forever()
+        async with open_services(settings, is_server=True):
+            await asyncio.Event().wait()
 
     configure_logging(settings.log_level)
-    asyncio.run(work())
+    asyncio.run(_until_told(work()))
+
+
+def signer(
+    data: DataOption = None,
+    show_key: Annotated[bool, typer.Option("--show-key", help="Print the public key for PORTCULLIS_VERIFIER_KEY, and stop.")] = False,
+) -> None:
+    """Sign the log's checkpoints with a key that no gateway holds, until stopped.
+
+    Example: portcullis signer --data signer-data
+    """
+    settings = load_settings(data=data)
+    if show_key:
+        typer.echo(signer_key(settings))
+        return
+    configure_logging(settings.log_level)
+    asyncio.run(_until_told(sign_forever(settings)))
+
+
+async def _until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Run until SIGTERM or SIGINT, then cancel, so that everything is given back in order."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from app.audit.log import AuditLog
 from app.domain.audit import EventType
 from app.domain.identity import TenantId
 from app.domain.ports import PassageIndex
-from app.storage import document_rows
+from app.storage import document_rows, job_rows
 from app.storage.transaction import Database
 
 _AT_ONCE = 100
@@ -25,9 +25,13 @@ class ApplyRetention:
     purge_after: timedelta
 
     async def run(self, tenant: TenantId) -> int:
-        """Purge documents whose withdrawal is older than `purge_after`, each with its record in one transaction; returns how many."""
+        """Purge documents whose withdrawal is older than `purge_after`, each with its record in one transaction; returns how many.
+
+        What was handed in with jobs that failed that long ago goes too.
+        """
         before, purged = datetime.now(UTC) - self.purge_after, 0
-        async with self.database.read() as tx:
+        async with self.database.write() as tx:
+            await job_rows.drop_content_of_failed(tx, tenant, before)
             due = await document_rows.withdrawn_before(tx, tenant, before, _AT_ONCE)
         for document_id in due:
             # Again: a withdrawal whose second half was interrupted left its words in the index.

@@ -10,7 +10,7 @@ from app.audit import envelope
 from app.audit.digests import keyed_digest
 from app.audit.events import by_caller, decided
 from app.audit.log import AuditLog, log_name
-from app.audit.signer import CheckpointSigner
+from app.audit.signer import CheckpointSigner, RemoteSigner
 from app.audit.verification import LogReport, verify_log
 from app.domain.access import Action
 from app.domain.audit import EventId, EventType, InclusionProof, JsonValue, LogEntry, Reference
@@ -52,7 +52,7 @@ class ReadAuditTrail:
     database: Database
     policy: PolicyBook
     audit: AuditLog
-    signer: CheckpointSigner
+    signer: CheckpointSigner | RemoteSigner
     digest_key: bytes
 
     async def search(self, caller: Caller, request: TrailRequest) -> list[TrailRow]:

@@ -107,7 +107,7 @@ class IngestDocument:
 
 async def _wanted(tx: Transaction, job: Job) -> Document | None:
     current = await document_rows.get_document(tx, job.tenant, job.document_id)
-    if current is None or current.state is DocumentState.WITHDRAWN or await job_rows.is_cancelled(tx, job.job_id):
+    if current is None or current.state is DocumentState.WITHDRAWN or not await job_rows.holds(tx, job):
         return None
     return None if current.live_version is not None and current.live_version > job.version else current
 

@@ -1,7 +1,6 @@
 """EmbedDocument: adds vectors to a live version, made of text without what its readers at large are not shown."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 
 from app.domain.content import Chunk, DocumentState
@@ -67,7 +66,7 @@ class EmbedDocument:
             vectors = await self._embed([(one.chunk, texts_to_embed(version.title, one.chunk, values)) for one in part])
             await self.index.put_vectors(job.document_id, job.version, vectors, self.rules.embedder.digest)
             async with self.database.write() as tx:
-                await job_rows.progress(tx, job.job_id, start + len(part), len(chunks), datetime.now(UTC))
+                await job_rows.progress(tx, job, start + len(part), len(chunks))
         async with self.database.write() as tx:
             await document_rows.set_embedder(tx, job.document_id, job.version, self.rules.mark(shown))
 

@@ -1,8 +1,11 @@
 """The worker loop: leases jobs, runs their flow, notes the end. A job that fails is tried again, refused content is not."""
 
 import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import timedelta
 
 from app.audit.events import Happening, by_system
 from app.audit.events import document as about
@@ -18,9 +21,10 @@ from app.storage import document_rows, job_rows
 from app.storage.job_rows import Job, JobKind, JobState
 from app.storage.transaction import Database
 
-MAX_ATTEMPTS = 4
 _IDLE_S = 0.25
 _RETRY_S = 1.0
+_RENEW_S = 15.0
+"""Four times within a lease: one late renewal loses nothing."""
 _log = logger(__name__)
 
 
@@ -34,7 +38,7 @@ class Worker:
     embed: EmbedDocument
 
     async def run_forever(self) -> None:
-        """Work until cancelled. Trouble with the database or the log pauses a lane, it does not end it."""
+        """Work until cancelled; a job that was under way is handed back. Trouble with the database or the log pauses a lane only."""
         async with asyncio.TaskGroup() as lanes:
             for kind in JobKind:
                 lanes.create_task(self._lane(kind))
@@ -52,7 +56,7 @@ class Worker:
                 await asyncio.sleep(_IDLE_S)
 
     async def drain(self) -> None:
-        """Work until nothing waits."""
+        """Work until nothing waits that is due."""
         while await self.run_once():
             pass
 
@@ -63,18 +67,25 @@ class Worker:
     async def _run_next(self, kinds: tuple[JobKind, ...]) -> bool:
         # Looking takes no write lock: an idle worker looks several times a second, and writers wait for each other.
         async with self.database.read() as tx:
-            if not await job_rows.is_waiting(tx, kinds, datetime.now(UTC)):
+            if not await job_rows.is_waiting(tx, kinds):
                 return False
         async with self.database.write() as tx:
-            job = await job_rows.lease_next(tx, kinds, datetime.now(UTC))
+            job = await job_rows.lease_next(tx, kinds)
         if job is None:
             return False
+        work = asyncio.create_task(self.ingest.run(job) if job.kind is JobKind.INGEST else self.embed.run(job))
         try:
-            await (self.ingest.run(job) if job.kind is JobKind.INGEST else self.embed.run(job))
+            async with self._kept(job, work):
+                await work
         except (UnsupportedContentError, LimitExceededError) as error:
             await self._quarantine(job, error.detail)
         except (UpstreamUnavailableError, AuditUnavailableError, ConfigurationError) as error:
             await self._retry(job, error.detail)
+        except asyncio.CancelledError:
+            if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # this runs in a task
+                await self._hand_back(job)
+                raise
+            _log.warning("job_lost", job=job.job_id, kind=job.kind.value)
         except Exception:  # noqa: BLE001 - a worker loop: one document must not stop the others, and the job says so
             _log.exception("job_failed", job=job.job_id, kind=job.kind.value)
             await self._retry(job, "The document could not be processed.")
@@ -82,28 +93,60 @@ class Worker:
             await self._finish(job, JobState.SUCCEEDED, None)
         return True
 
+    @asynccontextmanager
+    async def _kept(self, job: Job, work: asyncio.Task[None]) -> AsyncIterator[None]:
+        """Renew the job's lease while it is worked on. Lost, to another worker or called off, `work` is cancelled."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(_RENEW_S)
+                with suppress(UpstreamUnavailableError):
+                    async with self.database.write() as tx:
+                        is_held = await job_rows.renew(tx, job)
+                    if not is_held:
+                        work.cancel()
+                        return
+
+        renewing = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            work.cancel()
+            await asyncio.gather(renewing, work, return_exceptions=True)
+
+    async def _hand_back(self, job: Job) -> None:
+        """A worker that is told to stop leaves its job to the next one at once, not after the lease."""
+        with suppress(UpstreamUnavailableError):
+            async with self.database.write() as tx:
+                await job_rows.hand_back(tx, job)
+
     async def _finish(self, job: Job, state: JobState, error: str | None) -> None:
-        JOBS.labels(job.kind.value, state.value).inc()
         async with self.database.write() as tx:
             if state is JobState.SUCCEEDED and job.kind is JobKind.INGEST:
-                await job_rows.progress(tx, job.job_id, 1, 1, datetime.now(UTC))
-            await job_rows.finish(tx, job.job_id, state, error, datetime.now(UTC))
+                await job_rows.progress(tx, job, 1, 1)
+            is_ended = await job_rows.finish(tx, job, state, error)
+        if is_ended:
+            JOBS.labels(job.kind.value, state.value).inc()
 
     async def _retry(self, job: Job, error: str) -> None:
-        if job.attempts >= MAX_ATTEMPTS:
+        if job.attempts >= job_rows.MAX_ATTEMPTS:
             await self._finish(job, JobState.FAILED, error)
             return
+        # 1, 4, 16, 64 s, and up to half as much again, so that jobs which failed together do not come back together.
+        wait = timedelta(seconds=4 ** (job.attempts - 1) * random.uniform(1.0, 1.5))  # noqa: S311 - spreads load, guards nothing
         async with self.database.write() as tx:
-            await job_rows.requeue(tx, job.job_id, error, datetime.now(UTC))
+            await job_rows.requeue(tx, job, error, wait)
 
     async def _quarantine(self, job: Job, reason: str) -> None:
         """Keep a refused document out of sight: a new one is quarantined, a known one keeps its live version."""
         fields: dict[str, JsonValue] = {"version": job.version, "submitted_by": job.submitted_by}
         rejected = Happening(EventType.INGEST_REJECTED, Outcome.DENY, "unsupported", "", (about(job.document_id),), fields)
         async with self.database.write() as tx:
+            if not await job_rows.finish(tx, job, JobState.QUARANTINED, reason):
+                return
             document = await document_rows.get_document(tx, job.tenant, job.document_id)
             if document is not None and document.state is DocumentState.PENDING:
                 await document_rows.update_document(tx, replace(document, state=DocumentState.QUARANTINED))
             await self.audit.record_in(tx, by_system(job.tenant, rejected))
-            await job_rows.finish(tx, job.job_id, JobState.QUARANTINED, reason, datetime.now(UTC))
         JOBS.labels(job.kind.value, JobState.QUARANTINED.value).inc()

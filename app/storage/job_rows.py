@@ -6,14 +6,16 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, exists, insert, select, update
+from sqlalchemy import ColumnElement, Row, exists, insert, null, select, update
 
 from app.domain.content import DocumentId
 from app.domain.identity import TenantId
 from app.storage.tables import job
 from app.storage.transaction import Transaction
 
-LEASE = timedelta(minutes=10)
+LEASE = timedelta(seconds=60)
+"""A worker that says nothing for so long is taken for dead, and its job is given to another."""
+MAX_ATTEMPTS = 5
 
 
 class JobKind(StrEnum):
@@ -26,7 +28,8 @@ class JobKind(StrEnum):
 class JobState(StrEnum):
     """Where a job stands.
 
-    `quarantined`: the content was refused with a reason and waits for a person. `cancelled`: its document was withdrawn first.
+    `quarantined`: the content was refused with a reason and waits for a person. `failed`: tried again and again without success; its
+    content is kept for another try. `cancelled`: called off, or its document was withdrawn first.
     """
 
     QUEUED = "queued"
@@ -39,7 +42,11 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job. `payload` is JSON for its kind; `content` the submitted bytes, kept until the job ends."""
+    """One job. `payload` is JSON for its kind; `content` the submitted bytes, kept until the job succeeds or is called off.
+
+    `attempts` counts how often it was handed out, and so names one handing out: whoever holds an older one has lost the job. Of the jobs
+    that wait, those with the smaller `priority` come first.
+    """
 
     job_id: str
     tenant: TenantId
@@ -56,8 +63,11 @@ class Job:
     error: str | None
     attempts: int
     created_at: datetime
+    priority: int = 5
 
 
+_LIGHT = (*(column for column in job.c if column.name != "content"), null().label("content"))
+_LOST = "The worker ended again and again while it had this job."
 _OLDER = job.alias("older")
 _OLDER_IS_OPEN = exists().where(
     _OLDER.c.document_id == job.c.document_id,
@@ -87,80 +97,130 @@ async def enqueue(tx: Transaction, value: Job) -> None:
             unit=value.unit,
             error=value.error,
             attempts=value.attempts,
+            priority=value.priority,
             created_at=value.created_at,
             updated_at=value.created_at,
         )
     )
 
 
-async def is_waiting(tx: Transaction, kinds: Sequence[JobKind], moment: datetime) -> bool:
+async def is_waiting(tx: Transaction, kinds: Sequence[JobKind]) -> bool:
     """Whether `lease_next` would find a job."""
-    return await _next(tx, kinds, moment, locks=False) is not None
+    return await _next(tx, kinds, await tx.now(), locks=False) is not None
 
 
-async def lease_next(tx: Transaction, kinds: Sequence[JobKind], moment: datetime) -> Job | None:
-    """Take the oldest job of `kinds` that waits or whose lease ran out; ingest comes before embedding. `None` when idle."""
+async def lease_next(tx: Transaction, kinds: Sequence[JobKind]) -> Job | None:
+    """Take the first job of `kinds` that is due or whose lease ran out; ingest comes before embedding. `None` when idle.
+
+    A job that was handed out `MAX_ATTEMPTS` times and never came back ends here as failed: it takes its workers with it.
+    """
+    moment = await tx.now()
     # The id first: rows carry their documents' bytes, and looking for the oldest would read those of every job that waits.
-    job_id = await _next(tx, kinds, moment, locks=True)
-    if job_id is None:
-        return None
-    row = (await tx.connection.execute(select(job).where(job.c.job_id == job_id))).one()
-    taken = {"state": JobState.RUNNING.value, "lease_until": moment + LEASE, "attempts": row.attempts + 1, "updated_at": moment}
-    await tx.connection.execute(update(job).where(job.c.job_id == row.job_id).values(**taken))
-    return _job(row, attempts=row.attempts + 1)
+    while (job_id := await _next(tx, kinds, moment, locks=True)) is not None:
+        row = (await tx.connection.execute(select(job).where(job.c.job_id == job_id))).one()
+        if row.attempts < MAX_ATTEMPTS:
+            taken = {"state": JobState.RUNNING.value, "lease_until": moment + LEASE, "attempts": row.attempts + 1, "updated_at": moment}
+            await tx.connection.execute(update(job).where(job.c.job_id == row.job_id).values(**taken))
+            return _job(row, attempts=row.attempts + 1)
+        lost = {"state": JobState.FAILED.value, "error": row.error or _LOST, "lease_until": None, "updated_at": moment}
+        await tx.connection.execute(update(job).where(job.c.job_id == row.job_id).values(**lost))
+    return None
 
 
 async def _next(tx: Transaction, kinds: Sequence[JobKind], moment: datetime, *, locks: bool) -> str | None:
-    """The oldest job that may be taken. One question a kind and state, each answered from the head of an index."""
-    queued = job.c.state == JobState.QUEUED.value
+    """The first job that may be taken. One question a kind and state, each answered from the head of an index."""
+    queued = (job.c.state == JobState.QUEUED.value) & (job.c.due_at.is_(None) | (job.c.due_at <= moment))
     left_behind = (job.c.state == JobState.RUNNING.value) & (job.c.lease_until < moment)
     for kind in sorted(kinds, key=lambda one: one is not JobKind.INGEST):
         for is_free in (left_behind, queued):
             statement = select(job.c.job_id).where(is_free, job.c.kind == kind.value)
             if kind is JobKind.INGEST:
                 statement = statement.where(~_OLDER_IS_OPEN)
-            statement = statement.order_by(job.c.created_at, job.c.job_id).limit(1)
-            found = (await tx.connection.execute(statement.with_for_update(skip_locked=True) if locks else statement)).scalar_one_or_none()
+            statement = statement.order_by(job.c.priority, job.c.created_at, job.c.job_id).limit(1)
+            locked = statement.with_for_update(skip_locked=True, of=job) if locks else statement
+            found = (await tx.connection.execute(locked)).scalar_one_or_none()
             if found is not None:
                 return str(found)
     return None
 
 
-async def release_leases(tx: Transaction, moment: datetime) -> int:
-    """Put every running job back in the queue: for the start of the only worker of an installation. Returns how many."""
+async def release_leases(tx: Transaction) -> int:
+    """Put every running job back in the queue: for the start of the only worker there can be. Returns how many."""
     statement = update(job).where(job.c.state == JobState.RUNNING.value)
-    return (await tx.connection.execute(statement.values(state=JobState.QUEUED.value, updated_at=moment))).rowcount
+    return (await tx.connection.execute(statement.values(state=JobState.QUEUED.value, updated_at=await tx.now()))).rowcount
 
 
-async def progress(tx: Transaction, job_id: str, done: int, total: int, moment: datetime) -> None:
+async def holds(tx: Transaction, value: Job) -> bool:
+    """Whether the job is still this worker's: not called off, and not given to another after a silence."""
+    return (await tx.connection.execute(select(job.c.job_id).where(*_held(value)))).first() is not None
+
+
+async def renew(tx: Transaction, value: Job) -> bool:
+    """Keep a job for another lease; False when it was lost."""
+    moment = await tx.now()
+    renewed = update(job).where(*_held(value)).values(lease_until=moment + LEASE, updated_at=moment)
+    return (await tx.connection.execute(renewed)).rowcount == 1
+
+
+async def progress(tx: Transaction, value: Job, done: int, total: int) -> None:
     """Note how far a job is, and renew its lease."""
+    moment = await tx.now()
     values = {"done": done, "total": total, "lease_until": moment + LEASE, "updated_at": moment}
-    await tx.connection.execute(update(job).where(job.c.job_id == job_id).values(**values))
+    await tx.connection.execute(update(job).where(*_held(value)).values(**values))
 
 
-async def finish(tx: Transaction, job_id: str, state: JobState, error: str | None, moment: datetime) -> None:
-    """End a job; its content is dropped."""
-    values = {"state": state.value, "error": error, "content": None, "lease_until": None, "updated_at": moment}
-    is_open = job.c.state != JobState.CANCELLED.value
-    await tx.connection.execute(update(job).where(job.c.job_id == job_id, is_open).values(**values))
+async def finish(tx: Transaction, value: Job, state: JobState, error: str | None) -> bool:
+    """End a job; False when it was lost meanwhile. What failed keeps its content for another try, everything else drops it."""
+    values: dict[str, Any] = {"state": state.value, "error": error, "lease_until": None, "updated_at": await tx.now()}
+    if state is not JobState.FAILED:
+        values["content"] = None
+    return (await tx.connection.execute(update(job).where(*_held(value)).values(**values))).rowcount == 1
 
 
-async def requeue(tx: Transaction, job_id: str, error: str, moment: datetime) -> None:
-    """Give a job another try."""
-    values = {"state": JobState.QUEUED.value, "error": error, "lease_until": None, "updated_at": moment}
-    await tx.connection.execute(update(job).where(job.c.job_id == job_id).values(**values))
+async def requeue(tx: Transaction, value: Job, error: str, wait: timedelta) -> None:
+    """Give a job another try, not before `wait` is over."""
+    moment = await tx.now()
+    values = {"state": JobState.QUEUED.value, "error": error, "lease_until": None, "due_at": moment + wait, "updated_at": moment}
+    await tx.connection.execute(update(job).where(*_held(value)).values(**values))
+
+
+async def hand_back(tx: Transaction, value: Job) -> None:
+    """Put a job back as if it had not been handed out: its worker was told to stop."""
+    values = {"state": JobState.QUEUED.value, "lease_until": None, "attempts": value.attempts - 1, "updated_at": await tx.now()}
+    await tx.connection.execute(update(job).where(*_held(value)).values(**values))
+
+
+def _held(value: Job) -> tuple[ColumnElement[bool], ...]:
+    return (job.c.job_id == value.job_id, job.c.state == JobState.RUNNING.value, job.c.attempts == value.attempts)
+
+
+async def retry(tx: Transaction, tenant: TenantId, job_id: str) -> bool:
+    """Queue a failed job afresh; False when it is not failed, or its content is gone."""
+    failed = (job.c.tenant == tenant, job.c.job_id == job_id, job.c.state == JobState.FAILED.value)
+    has_content = (job.c.kind != JobKind.INGEST.value) | job.c.content.is_not(None)
+    values = {"state": JobState.QUEUED.value, "attempts": 0, "error": None, "due_at": None, "updated_at": await tx.now()}
+    return (await tx.connection.execute(update(job).where(*failed, has_content).values(**values))).rowcount == 1
+
+
+async def cancel(tx: Transaction, tenant: TenantId, job_id: str) -> bool:
+    """Call off a job that waits, runs or failed; False when it had ended."""
+    states = (JobState.QUEUED.value, JobState.RUNNING.value, JobState.FAILED.value)
+    values = {"state": JobState.CANCELLED.value, "content": None, "lease_until": None, "updated_at": await tx.now()}
+    mine = (job.c.tenant == tenant, job.c.job_id == job_id, job.c.state.in_(states))
+    return (await tx.connection.execute(update(job).where(*mine).values(**values))).rowcount == 1
+
+
+async def drop_content_of_failed(tx: Transaction, tenant: TenantId, before: datetime) -> int:
+    """Forget what was handed in with jobs that failed before a moment and were not tried again; returns how many."""
+    failed = (job.c.tenant == tenant, job.c.state == JobState.FAILED.value, job.c.updated_at < before, job.c.content.is_not(None))
+    return (await tx.connection.execute(update(job).where(*failed).values(content=None))).rowcount
 
 
 async def cancel_of(tx: Transaction, document_id: DocumentId, moment: datetime) -> None:
-    """End every job of a document that waits or runs; its content is dropped."""
-    is_open = job.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value))
+    """End every job of a document that waits, runs or failed; its content is dropped."""
+    is_open = job.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value, JobState.FAILED.value))
     values = {"state": JobState.CANCELLED.value, "content": None, "lease_until": None, "updated_at": moment}
     await tx.connection.execute(update(job).where(job.c.document_id == document_id, is_open).values(**values))
-
-
-async def is_cancelled(tx: Transaction, job_id: str) -> bool:
-    """Whether a job was called off, while it ran perhaps."""
-    return (await tx.connection.execute(select(job.c.state).where(job.c.job_id == job_id))).scalar_one_or_none() == JobState.CANCELLED.value
 
 
 async def last_submitter(tx: Transaction, document_id: DocumentId, version: int) -> str | None:
@@ -169,9 +229,16 @@ async def last_submitter(tx: Transaction, document_id: DocumentId, version: int)
     return (await tx.connection.execute(select(job.c.submitted_by).where(*of_version).limit(1))).scalar_one_or_none()
 
 
+async def troubled(tx: Transaction, tenant: TenantId, limit: int) -> list[Job]:
+    """Jobs that failed or were refused, latest first, without their content."""
+    states = (JobState.FAILED.value, JobState.QUARANTINED.value)
+    statement = select(*_LIGHT).where(job.c.tenant == tenant, job.c.state.in_(states)).order_by(job.c.updated_at.desc()).limit(limit)
+    return [_job(row) for row in await tx.connection.execute(statement)]
+
+
 async def get(tx: Transaction, tenant: TenantId, job_id: str) -> Job | None:
     """One job without its content, or `None`."""
-    row = (await tx.connection.execute(select(job).where(job.c.tenant == tenant, job.c.job_id == job_id))).one_or_none()
+    row = (await tx.connection.execute(select(*_LIGHT).where(job.c.tenant == tenant, job.c.job_id == job_id))).one_or_none()
     return None if row is None else _job(row)
 
 
@@ -206,4 +273,5 @@ def _job(row: Row[Any], attempts: int | None = None) -> Job:
         error=row.error,
         attempts=row.attempts if attempts is None else attempts,
         created_at=row.created_at,
+        priority=row.priority,
     )

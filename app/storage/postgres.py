@@ -124,31 +124,26 @@ def _drop_stale_connections(context: ExceptionContext) -> None:
 
 
 # ---- text ----------------------------------------------------------------------------------------------------------------
-# PostgreSQL's text holds neither NUL nor lone surrogates, and broken sources hold both. They are written as an escape that reads back as
-# what it was, so that offsets and digests of the text stay right.
+# PostgreSQL's text holds no NUL, and broken sources do. It is written as an escape that reads back as what it was, so that offsets and
+# digests of the text stay right.
 _ESCAPE = "\U0010fffd"
-_UNSTORABLE = re.compile(f"[\x00\ud800-\udfff{_ESCAPE}]")
-_ESCAPED = re.compile(f"{_ESCAPE}([0-9a-f]{{6}})")
+_UNSTORABLE = re.compile(f"[\x00{_ESCAPE}]")
+_ESCAPED = re.compile(f"{_ESCAPE}([01])")
 
 
 def storable(text: str) -> str:
     """The text with what PostgreSQL cannot hold escaped; the same text for nearly all."""
-    return _UNSTORABLE.sub(lambda found: f"{_ESCAPE}{ord(found[0]):06x}", text)
+    return _UNSTORABLE.sub(lambda found: _ESCAPE + ("0" if found[0] == "\x00" else "1"), text)
 
 
 def restored(text: str) -> str:
     """The inverse of `storable`."""
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if _ESCAPE in text else text
+    return _ESCAPED.sub(lambda found: "\x00" if found[1] == "0" else _ESCAPE, text) if _ESCAPE in text else text
 
 
 class _TextDumper(StrDumperUnknown):
     def dump(self, obj: str) -> bytes:
         """Encode a parameter."""
-        if "\x00" not in obj and _ESCAPE not in obj:
-            try:
-                return obj.encode()
-            except UnicodeEncodeError:
-                pass
         return storable(obj).encode()
 
 

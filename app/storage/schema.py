@@ -1,5 +1,6 @@
 """Brings a database to the schema this build speaks, through the one Alembic history in `migrations/`."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,11 @@ from sqlalchemy.exc import DBAPIError
 
 from app.errors import ConfigurationError, UpstreamUnavailableError
 
-_ONE_AT_A_TIME = "SELECT pg_advisory_lock(5795270062)"
+_ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(5795270062)"
+_WAIT_S, _TRIES = 0.2, 600
 _OWNER = "SELECT tableowner FROM pg_tables WHERE schemaname = 'public' AND tablename = 'alembic_version'"
 _STANDING = """
-SELECT r.rolsuper OR r.rolbypassrls OR has_table_privilege('audit_event', 'UPDATE'), pg_has_role('portcullis_gateway', 'USAGE')
+SELECT r.rolsuper OR r.rolbypassrls OR has_table_privilege('audit_event', 'UPDATE'), pg_has_role(:role, 'USAGE')
 FROM pg_roles r WHERE r.rolname = current_user
 """
 
@@ -48,8 +50,8 @@ def downgrade(url: str, migrations: Path, revision: str) -> None:
         command.downgrade(_config(connection, migrations), revision)
 
 
-def check_current(url: str, migrations: Path) -> None:
-    """Raise ConfigurationError, naming the command that mends it, unless the schema is this build's and the login no more than a gateway.
+def check_current(url: str, migrations: Path, roles: tuple[str, ...] = ("portcullis_gateway",)) -> None:
+    """Raise ConfigurationError, naming what mends it, unless the schema is this build's and the login has these roles and no more rights.
 
     A login that may rewrite the log, or pass by the rules of row security, is refused: whatever the gateway can do, its attacker can.
     """
@@ -59,16 +61,17 @@ def check_current(url: str, migrations: Path) -> None:
             message = "The database schema is older than this build. Run `portcullis db upgrade`."
             raise ConfigurationError(message)
         if connection.dialect.name == "postgresql":
-            _check_login(connection)
+            _check_login(connection, roles)
 
 
-def _check_login(connection: Connection) -> None:
-    is_too_strong, is_gateway = connection.execute(text(_STANDING)).one()
-    if is_too_strong or not is_gateway:
-        which = "may change the log or see every tenant" if is_too_strong else "is not in the role portcullis_gateway"
+def _check_login(connection: Connection, roles: tuple[str, ...]) -> None:
+    standing = [connection.execute(text(_STANDING), {"role": role}).one() for role in roles]
+    is_too_strong = standing[0][0]
+    if is_too_strong or not all(is_member for _, is_member in standing):
+        which = "may change the log or see every tenant" if is_too_strong else f"is not in {' and '.join(roles)}"
         message = (
-            f"The login of PORTCULLIS_DATABASE_URL {which}. Make one that is in portcullis_gateway alone: "
-            "CREATE ROLE gateway LOGIN PASSWORD '…' IN ROLE portcullis_gateway."
+            f"The login of PORTCULLIS_DATABASE_URL {which}. Make one with no other rights: "
+            f"CREATE ROLE … LOGIN PASSWORD '…' IN ROLE {', '.join(roles)}."
         )
         raise ConfigurationError(message)
 
@@ -81,12 +84,24 @@ def _changing(url: str) -> Iterator[Connection]:
             with connection.begin():
                 yield connection
             return
-        connection.execute(text(_ONE_AT_A_TIME))
+        _wait_for_turn(connection)
         owner = connection.execute(text(_OWNER)).scalar_one_or_none()
         if owner is not None:
             connection.execute(text(f'SET ROLE "{owner}"'))
         connection.commit()
         yield connection
+
+
+def _wait_for_turn(connection: Connection) -> None:
+    # Asked again and again: an index that is built beside running work waits for whoever waits inside the database.
+    for _ in range(_TRIES):
+        is_mine = connection.execute(text(_ONE_AT_A_TIME)).scalar_one()
+        connection.commit()
+        if is_mine:
+            return
+        time.sleep(_WAIT_S)
+    message = "Another upgrade of this database has been running for two minutes. Wait for it, then run `portcullis db upgrade` again."
+    raise UpstreamUnavailableError(message)
 
 
 def _end_read(connection: Connection) -> None:

@@ -146,11 +146,21 @@ job = Table(
     Column("error", Text),
     Column("attempts", Integer, nullable=False),
     Column("lease_until", UtcDateTime),
+    Column("priority", Integer, nullable=False, server_default="5"),
+    Column("due_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("ix_job_state_created", "state", "created_at"),
-    Index("ix_job_waiting", "state", "kind", "created_at", "job_id"),
+    Index("ix_job_queue", "state", "kind", "priority", "created_at", "job_id"),
     Index("ix_job_document", "document_id", "version"),
+)
+lease = Table(
+    "lease",
+    metadata,
+    Column("tenant", NAME, primary_key=True),
+    Column("name", String(60), primary_key=True),
+    Column("holder", String(80), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
 )
 idempotency = Table(
     "idempotency",

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -33,6 +34,13 @@ class Transaction:
     """An open transaction. `connection` is for query modules in `storage` only."""
 
     connection: AsyncConnection
+
+    async def now(self) -> datetime:
+        """The database's clock: one for all processes of an installation, whatever theirs say. Aware, UTC."""
+        if self.connection.dialect.name == "sqlite":
+            return datetime.now(UTC)
+        moment: datetime = (await self.connection.exec_driver_sql("SELECT clock_timestamp()")).scalar_one()
+        return moment.astimezone(UTC)
 
 
 class Database:

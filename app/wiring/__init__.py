@@ -4,6 +4,7 @@ from app.wiring.building import Models, check_settings, load_models, open_servic
 from app.wiring.measuring import prepare_models, rank_set
 from app.wiring.people import demo_issuer
 from app.wiring.services import Identity, Services
+from app.wiring.signing import sign_forever, signer_key
 
 __all__ = [
     "Identity",
@@ -15,4 +16,6 @@ __all__ = [
     "open_services",
     "prepare_models",
     "rank_set",
+    "sign_forever",
+    "signer_key",
 ]

@@ -2,39 +2,43 @@
 
 import asyncio
 import fcntl
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from uuid_utils import uuid7
 
 from app.audit.events import Happening, by_system
 from app.domain.audit import EventType
+from app.domain.identity import TenantId
 from app.errors import AuditUnavailableError, PortcullisError, UpstreamUnavailableError
 from app.observability import logger
-from app.storage import job_rows
+from app.storage import job_rows, lease_rows
+from app.storage.transaction import Database
 from app.wiring.services import Services
 
 _RETENTION_EVERY_S = 3600.0
 _RECONCILE_EVERY_S = 60.0
 """A changed redaction profile is in the vectors so soon, and work for them queued."""
+_LEAD_FOR = timedelta(seconds=30)
+_ASK_AGAIN_S = 5.0
 _log = logger(__name__)
 
 
 async def start_background(services: Services, stack: AsyncExitStack) -> None:
-    """Start the work and have `stack` stop it. Only one process of an installation becomes its worker."""
+    """Start the work and have `stack` stop it. Housekeeping is done by one process of an installation, documents by each that may."""
+    lead, works = await _leadership(services, stack)
     tasks = [
-        _every(services.settings.checkpoint_every_s, lambda: _sign(services)),
-        _every(services.settings.policy_poll_s, services.policy_watch.look),
-        _every(_RETENTION_EVERY_S, lambda: _retain(services)),
-        _every(_RECONCILE_EVERY_S, lambda: reconcile(services)),
-        _expiring(services),
+        _every(services.settings.checkpoint_every_s, lead, lambda: _sign(services)),
+        _every(services.settings.policy_poll_s, lead, services.policy_watch.look),
+        _every(_RETENTION_EVERY_S, lead, lambda: _retain(services)),
+        _every(_RECONCILE_EVERY_S, lead, lambda: reconcile(services)),
+        _expiring(services, lead),
     ]
-    if _hold_worker_lock(services.settings.data, stack):
-        async with services.database.write() as tx:
-            await job_rows.release_leases(tx, datetime.now(UTC))
+    if works:
         tasks.append(services.worker.run_forever())
-    with suppress(AuditUnavailableError, UpstreamUnavailableError):
-        await services.audit.record(by_system(services.tenant, Happening(EventType.LOG_STARTED)))
     running = [asyncio.create_task(task) for task in tasks]
 
     async def stop() -> None:
@@ -46,9 +50,63 @@ async def start_background(services: Services, stack: AsyncExitStack) -> None:
     stack.push_async_callback(stop)
 
 
-def _hold_worker_lock(data: Path, stack: AsyncExitStack) -> bool:
-    """Whether this process is the installation's worker: one at a time, so that leases of a killed one can be taken over."""
-    file = stack.enter_context((data / "worker.lock").open("w"))
+async def note_start(services: Services) -> None:
+    """Have the log say that a process began."""
+    with suppress(AuditUnavailableError, UpstreamUnavailableError):
+        await services.audit.record(by_system(services.tenant, Happening(EventType.LOG_STARTED)))
+
+
+Lead = Callable[[], Awaitable[bool]]
+
+
+async def _leadership(services: Services, stack: AsyncExitStack) -> tuple[Lead, bool]:
+    """How to ask whether this process does the housekeeping, and whether it works on documents."""
+    if services.database.is_sqlite:
+        # One machine: the process that holds the file is the only worker, and can take over at once what a killed one left.
+        is_first = hold_file(services.settings.data / "worker.lock", stack)
+        if is_first:
+            async with services.database.write() as tx:
+                await job_rows.release_leases(tx)
+
+        async def lead() -> bool:
+            return is_first
+
+        return lead, is_first
+    leader = Leader(services.database, services.tenant, "housekeeping")
+    stack.push_async_callback(leader.give_back)
+    return leader.leads, True
+
+
+class Leader:
+    """Holds a lease in the database while it lives: one process of all replicas does what only one should."""
+
+    def __init__(self, database: Database, tenant: TenantId, name: str) -> None:
+        self._database, self._tenant, self._name = database, tenant, name
+        self._holder = str(uuid7())
+        self._until = 0.0
+        self._ask_at = 0.0
+
+    async def leads(self) -> bool:
+        """Whether this process leads; asks the database only now and then."""
+        now = time.monotonic()
+        if now >= self._ask_at:
+            self._ask_at = now + _ASK_AGAIN_S
+            async with self._database.write() as tx:
+                is_mine = await lease_rows.take(tx, self._tenant, self._name, self._holder, _LEAD_FOR)
+            # Shorter than the lease: who stops leading must notice before another begins.
+            self._until = now + _LEAD_FOR.total_seconds() * 0.8 if is_mine else 0.0
+        return time.monotonic() < self._until
+
+    async def give_back(self) -> None:
+        """Let another one lead at once."""
+        with suppress(UpstreamUnavailableError):
+            async with self._database.write() as tx:
+                await lease_rows.give_back(tx, self._tenant, self._name, self._holder)
+
+
+def hold_file(path: Path, stack: AsyncExitStack) -> bool:
+    """Whether this process is the one that holds `path`, until `stack` ends."""
+    file = stack.enter_context(path.open("w"))
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -64,14 +122,15 @@ async def reconcile(services: Services) -> None:
         _log.warning("index_repaired", documents=report.documents, **counts)
 
 
-async def _expiring(services: Services) -> None:
+async def _expiring(services: Services, lead: Lead) -> None:
     """Take documents out of the index as their validity ends."""
     since = datetime.now(UTC)
     while True:
         await asyncio.sleep(services.settings.policy_poll_s)
         until = datetime.now(UTC)
         try:
-            await services.reconcile.expire(services.tenant, since, until)
+            if await lead():
+                await services.reconcile.expire(services.tenant, since, until)
             since = until
         except PortcullisError as error:
             _log.warning("background_work_failed", code=error.code)
@@ -82,13 +141,15 @@ async def _retain(services: Services) -> None:
 
 
 async def _sign(services: Services) -> None:
-    await services.audit.checkpoint(services.tenant)
+    if not services.settings.verifier_key:
+        await services.audit.checkpoint(services.tenant)
 
 
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+async def _every(seconds: float, lead: Lead, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(seconds)
         try:
-            await work()
+            if await lead():
+                await work()
         except PortcullisError as error:
             _log.warning("background_work_failed", code=error.code)

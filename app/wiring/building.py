@@ -1,6 +1,8 @@
 """Builds rooms and flows for settings, once, and stops them."""
 
 import asyncio
+import base64
+import binascii
 import gc
 import json
 from collections.abc import AsyncIterator
@@ -14,9 +16,9 @@ from app.answer.history import ReadHistory
 from app.answer.question import AnswerQuestion
 from app.answer.retrieval import ANSWER_ACTIONS, Retrieval
 from app.answer.search import SearchPassages
-from app.audit.digests import load_or_create_key
+from app.audit.digests import KEY_BYTES, load_or_create_key
 from app.audit.log import AuditLog
-from app.audit.signer import CheckpointSigner
+from app.audit.signer import CheckpointSigner, RemoteSigner
 from app.domain.access import Action
 from app.domain.identity import TenantId
 from app.errors import ConfigurationError
@@ -46,7 +48,7 @@ from app.privacy.detector import Detector
 from app.settings import DEMO_MARKER, Settings
 from app.storage import schema
 from app.storage.transaction import Database
-from app.wiring.background import reconcile, start_background
+from app.wiring.background import note_start, reconcile, start_background
 from app.wiring.people import NO_ISSUER, identity_for
 from app.wiring.services import PolicyWatch, Services
 
@@ -75,7 +77,7 @@ async def load_models(settings: Settings) -> Models:
 
 @asynccontextmanager
 async def open_services(settings: Settings, *, is_server: bool = False, models: Models | None = None) -> AsyncIterator[Services]:
-    """Build everything for `settings`; with `is_server` also run the worker, the signer's clock and the policy watch.
+    """Build everything for `settings`; with `is_server` also do what `background` says: documents, the signer's clock, housekeeping.
 
     `models` that are given are shared and stay open. Raises ConfigurationError, naming the command that mends it, when models,
     schema or keys are not as they must be.
@@ -87,10 +89,13 @@ async def open_services(settings: Settings, *, is_server: bool = False, models: 
             stack.callback(loaded.embedder.close)
         services = await _build(settings, stack, loaded.detector, loaded.embedder)
         await services.audit.start(services.tenant)
-        await services.policy_watch.look()
-        if is_server:
+        if settings.background or not await services.has_policy():
+            await services.policy_watch.look()
+        if is_server and settings.background:
             await reconcile(services)
             await start_background(services, stack)
+        if is_server:
+            await note_start(services)
         yield services
 
 
@@ -106,16 +111,16 @@ def check_settings(settings: Settings) -> None:
 
 
 async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, embedder: LocalEmbedder) -> Services:
-    tenant, database = TenantId(settings.tenant), Database(settings.record_url)
+    tenant, database = TenantId(settings.tenant), Database(settings.record_url, settings.tenant)
     stack.push_async_callback(database.close)
     index = EmbeddedIndex(settings.data / "index.db", dictionary=embedder.known_words())
     stack.callback(index.close)
-    signer = CheckpointSigner(settings.data / "signer")
+    signer = RemoteSigner(settings.verifier_key) if settings.verifier_key else CheckpointSigner(settings.data / "signer")
     audit, policy, redaction = AuditLog(database, signer), PolicyBook(), RedactionBook()
     sandbox = ParserSandbox(ParseLimits(settings.parse_memory_bytes, settings.parse_seconds, settings.parse_seconds * 2.0))
     await stack.enter_async_context(sandbox)
     retrieval = Retrieval(database, policy, redaction, index, embedder)
-    digest_key = load_or_create_key(settings.data / "digest.key")
+    digest_key = _digest_key(settings)
     rules = VectorRules(policy, redaction, embedder)
     writer, needs = _writer(settings)
     activate = ActivatePolicyBundle(database, audit)
@@ -168,11 +173,28 @@ def _prepare_folder(settings: Settings) -> None:
         # From now on the command line opens this folder in demo mode, under the address it was made with.
         (settings.data / DEMO_MARKER).write_text(json.dumps({"public_url": settings.base_url}), encoding="utf-8")
     database = settings.data / "portcullis.db"
-    if settings.demo or not database.exists():
+    if settings.database_url.get_secret_value():
+        roles = ("portcullis_gateway",) if settings.verifier_key else ("portcullis_gateway", "portcullis_signer")
+        schema.check_current(settings.record_url, settings.migrations, roles)
+    elif settings.demo or not database.exists():
         schema.upgrade(settings.owner_url, settings.migrations)
         database.chmod(0o600)
     else:
         schema.check_current(settings.record_url, settings.migrations)
+
+
+def _digest_key(settings: Settings) -> bytes:
+    """The key of keyed digests: given, so that every replica has the same, or a file of this installation."""
+    if settings.digest_key is None:
+        return load_or_create_key(settings.data / "digest.key")
+    try:
+        key = base64.b64decode(settings.digest_key.get_secret_value(), validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) != KEY_BYTES:
+        message = f"PORTCULLIS_DIGEST_KEY is not {KEY_BYTES} bytes as base64. Make one with `openssl rand -base64 {KEY_BYTES}`."
+        raise ConfigurationError(message)
+    return key
 
 
 def _writer(settings: Settings) -> tuple[Writer, tuple[Action, ...]]:

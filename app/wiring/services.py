@@ -12,7 +12,7 @@ from app.answer.search import SearchPassages
 from app.audit.log import AuditLog
 from app.domain.content import Collection
 from app.domain.identity import TenantId
-from app.errors import ConfigurationError, PolicyInvalidError, PortcullisError
+from app.errors import PolicyInvalidError, PortcullisError
 from app.govern.activate import ActivatePolicyBundle
 from app.govern.collections import ManageCollections
 from app.govern.document_changes import ChangeDocuments
@@ -40,6 +40,7 @@ from app.policy.book import PolicyBook
 from app.policy.bundle import read_folder
 from app.sample import read_suggestions
 from app.settings import Settings
+from app.storage import policy_rows
 from app.storage.transaction import Database
 
 _log = logger(__name__)
@@ -131,12 +132,17 @@ class Services:
         asked = read_suggestions(self.settings.examples)
         return [{"collection": one.name, "label": one.default_label, "questions": asked[one.name]} for one in readable if one.name in asked]
 
+    async def has_policy(self) -> bool:
+        """Whether any policy was ever activated."""
+        async with self.database.read() as tx:
+            return await policy_rows.active(tx, self.tenant) is not None
+
     async def readiness(self) -> dict[str, str]:
         """Each dependency by name: `ok`, or why not."""
         checks: dict[str, Callable[[], Awaitable[None]]] = {
             "database": self.database.check,
             "index": self.index.check,
-            "audit": self._audit_ready,
+            "audit": lambda: self.audit.check(self.tenant),
             "policy": self._policy_ready,
         }
         report = {}
@@ -147,10 +153,6 @@ class Services:
             except PortcullisError as error:
                 report[name] = error.detail
         return report
-
-    async def _audit_ready(self) -> None:
-        if self.audit.refusal is not None:
-            raise ConfigurationError(self.audit.refusal)
 
     async def _policy_ready(self) -> None:
         async with self.database.read() as tx:

@@ -27,10 +27,10 @@ OF_DOCUMENT = "EXISTS (SELECT 1 FROM document d WHERE d.document_id = {}.documen
 TABLES = (*OF_TENANT, *SHARED, *CONTENT, *EVIDENCE, "audit_head")
 GRANTS = {
     "portcullis_gateway": {
-        "SELECT, INSERT, UPDATE, DELETE": (*OF_TENANT, *SHARED, *CONTENT),
+        "SELECT, INSERT, UPDATE, DELETE": (*(table for table in OF_TENANT if table != "tenant_state"), *SHARED, *CONTENT),
         "SELECT, INSERT": ("audit_event", "audit_block", "audit_ref"),
         "SELECT, INSERT, UPDATE": ("audit_head",),
-        "SELECT": ("audit_checkpoint", "alembic_version"),
+        "SELECT": ("audit_checkpoint", "tenant_state", "alembic_version"),
     },
     "portcullis_auditor": {"SELECT": (*EVIDENCE, "audit_head", "policy_bundle", "policy_state", "alembic_version")},
     "portcullis_eraser": {
@@ -73,6 +73,8 @@ def upgrade() -> None:
             # Also where a session plays a replica, which skips ordinary triggers.
             op.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_no_{verb}")
     _hand_over("portcullis_owner")
+    # What later revisions make belongs to the owner too.
+    op.execute("SET ROLE portcullis_owner")
 
 
 def downgrade() -> None:

@@ -1,6 +1,6 @@
 """A log of its own for each test: real database, real signer."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,7 @@ from app.audit.verification import LogReport, verify_log
 from app.domain.audit import AuditEvent, EventId, EventType, JsonValue, Reference
 from app.domain.identity import TenantId
 from app.storage.transaction import Database
-from tests.conformance.stores import STORES, Store
-from tests.services.postgres import Cluster
+from tests.conformance.stores import Store
 
 TENANT = TenantId("sample")
 
@@ -50,14 +49,6 @@ class Evidence:
     def reopened(self) -> AuditLog:
         """The log as another process sees it."""
         return AuditLog(self.database, CheckpointSigner(self.folder / "signer"))
-
-
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path, postgres: Cluster) -> Iterator[Store]:
-    """An empty database of each kind."""
-    made = Store(request.param, tmp_path, postgres)
-    yield made
-    made.drop()
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ import psycopg
 
 from app.storage import schema
 from app.storage.transaction import Database
-from tests.conftest import ROOT
 from tests.services.postgres import Cluster
 
 STORES = ("postgresql", "sqlite")
-MIGRATIONS = ROOT / "migrations"
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
 class Store:

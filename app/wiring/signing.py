@@ -1,0 +1,48 @@
+"""The signer as a process of its own: it alone holds the key, reads the log under its own login and publishes checkpoints."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from app.audit.log import AuditLog, log_name
+from app.audit.signer import CheckpointSigner
+from app.domain.identity import TenantId
+from app.errors import ConfigurationError, PortcullisError
+from app.observability import logger
+from app.settings import Settings
+from app.storage import schema
+from app.storage.transaction import Database
+from app.wiring.background import Leader, hold_file
+
+_log = logger(__name__)
+
+
+def signer_key(settings: Settings) -> str:
+    """The public key of this installation's signer, made on first use."""
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return CheckpointSigner(settings.data / "signer").verifier_key(log_name(TenantId(settings.tenant)))
+
+
+async def sign_forever(settings: Settings) -> None:
+    """Sign what is committed, once a second, until cancelled. A second signer waits until the first one is gone.
+
+    Raises ConfigurationError when another process uses the same folder: two memories of what was signed are none.
+    """
+    if settings.database_url.get_secret_value():
+        schema.check_current(settings.record_url, settings.migrations, ("portcullis_signer",))
+    tenant = TenantId(settings.tenant)
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        if not hold_file(settings.data / "signer.lock", stack):
+            message = f"Another signer uses {settings.data}. Stop it first."
+            raise ConfigurationError(message)
+        database = Database(settings.record_url, settings.tenant)
+        stack.push_async_callback(database.close)
+        log, leader = AuditLog(database, CheckpointSigner(settings.data / "signer")), Leader(database, tenant, "signer")
+        stack.push_async_callback(leader.give_back)
+        while True:
+            try:
+                if await leader.leads():
+                    await log.checkpoint(tenant)
+            except PortcullisError as error:
+                _log.error("checkpoint_not_signed", code=error.code)
+            await asyncio.sleep(settings.checkpoint_every_s)

@@ -1,0 +1,214 @@
+"""PostgreSQL's own walls: roles, rows of one tenant, migrations that nobody feels, servers too old or logins too strong."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from app.audit.log import AuditLog
+from app.audit.signer import CheckpointSigner
+from app.domain.audit import AuditEvent, EventId, EventType
+from app.domain.content import Collection
+from app.domain.identity import TenantId
+from app.errors import ConfigurationError, UpstreamUnavailableError
+from app.storage import collection_rows, policy_rows, schema
+from app.storage.tables import metadata
+from app.storage.transaction import Database
+from tests.conformance.stores import MIGRATIONS, Store
+from tests.services.postgres import FAST, Cluster, Server, system_binaries
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+ROWS = (
+    """INSERT INTO document VALUES ('doc_1', 'sample', 'hr', 'e', 't', 'live', 1, 1, 'internal', 1, 'inherit', '[]', '[]', 1, 'en', '',
+       NULL, now(), now())""",
+    """INSERT INTO document_version (document_id, version, title, title_spans, source_spans, text, spans, content_sha256, media_type,
+       size_bytes, detector_digest, submitted_by, created_at)
+       VALUES ('doc_1', 1, 't', '[]', '[]', 'x', '[]', '', '', 1, '', 's', now())""",
+    """INSERT INTO job (job_id, tenant, kind, state, submitted_by, payload, done, total, unit, attempts, created_at, updated_at)
+       VALUES ('job_1', 'sample', 'ingest', 'queued', 's', '{}', 0, 1, 'documents', 0, now(), now())""",
+    "INSERT INTO audit_checkpoint VALUES ('portcullis/sample', 1, 'note', now())",
+)
+EVIDENCE = ("audit_event", "audit_block", "audit_ref", "audit_checkpoint")
+
+
+@pytest.fixture
+def company(tmp_path: Path, postgres: Cluster) -> Iterator[Store]:
+    """One database for several logins."""
+    made = Store("postgresql", tmp_path, postgres)
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def empty(postgres: Cluster) -> Iterator[str]:
+    """A database without a schema, of the deployer."""
+    name = postgres.fresh("template0")
+    yield postgres.address(name, "deployer")
+    postgres.drop(name)
+
+
+async def _with_evidence(store: Store, folder: Path) -> None:
+    async with store.opened() as database:
+        log = AuditLog(database, CheckpointSigner(folder / "signer"))
+        await log.record(AuditEvent(EventId("evt_1"), EventType.RETRIEVAL_EXECUTED, TenantId("sample"), "a", NOW, "allow"))
+        await log.checkpoint(TenantId("sample"))
+
+
+def test_the_history_builds_exactly_the_tables_of_the_schema_page(company: Store) -> None:
+    with closing(psycopg.connect(company.url("postgres"))) as connection:
+        rows = connection.execute("SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'").fetchall()
+    built: dict[str, set[str]] = {}
+    for table, column in rows:
+        built.setdefault(table, set()).add(column)
+    del built["alembic_version"]
+    assert built == {name: {column.name for column in table.columns} for name, table in metadata.tables.items()}
+
+
+def test_each_revision_goes_down_and_up_again_with_data_in_it(empty: str) -> None:
+    schema.upgrade(empty, MIGRATIONS)
+    with closing(psycopg.connect(empty)) as connection:
+        connection.execute("SET ROLE portcullis_owner")
+        for statement in ROWS:
+            connection.execute(statement)
+        connection.commit()
+    revisions = sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("*.py"))
+    for revision in reversed(revisions[:-1]):
+        schema.downgrade(empty, MIGRATIONS, revision)
+        assert schema.upgrade(empty, MIGRATIONS) == (revision, revisions[-1])
+    with closing(psycopg.connect(empty)) as connection:
+        connection.execute("SET ROLE portcullis_owner")
+        kept = connection.execute(
+            "SELECT (SELECT count(*) FROM document), (SELECT count(*) FROM document_version), (SELECT count(*) FROM job),"
+            " (SELECT count(*) FROM audit_checkpoint)"
+        ).fetchone()
+    assert kept == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("table", EVIDENCE)
+@pytest.mark.parametrize("change", ["UPDATE {} SET log = log", "DELETE FROM {}", "TRUNCATE {}"])
+async def test_evidence_is_changed_by_nobody_not_by_its_owner_either(company: Store, tmp_path: Path, table: str, change: str) -> None:
+    await _with_evidence(company, tmp_path)
+    for login in ("gateway", "all_in_one", "auditor", "eraser", "signer"):
+        with closing(psycopg.connect(company.url(login))) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(change.format(table))
+    with closing(psycopg.connect(company.url("postgres"))) as connection:
+        connection.execute("SET session_replication_role = replica")
+        with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+            connection.execute(change.format(table))
+
+
+@pytest.mark.parametrize(
+    ("login", "statement"),
+    [
+        ("gateway", "INSERT INTO audit_checkpoint VALUES ('portcullis/sample', 9, 'forged', now())"),
+        ("gateway", "UPDATE tenant_state SET is_read_only = false"),
+        ("gateway", "CREATE TABLE mine (a int)"),
+        ("gateway", "ALTER TABLE audit_event DISABLE TRIGGER ALL"),
+        ("gateway", "ALTER TABLE document DISABLE ROW LEVEL SECURITY"),
+        ("gateway", "SET ROLE portcullis_owner"),
+        ("auditor", "SELECT text FROM document_version"),
+        ("auditor", "SELECT * FROM answer"),
+        ("auditor", "INSERT INTO audit_head VALUES ('x', 1, '', now())"),
+        ("signer", "SELECT text FROM document_version"),
+        ("signer", "INSERT INTO audit_event VALUES ('x', 1, 'e', 't', 'a', 'o', now(), '', '')"),
+        ("eraser", "UPDATE document SET label = 'public'"),
+        ("eraser", "SELECT leaf FROM audit_event"),
+    ],
+)
+def test_each_role_can_do_its_duty_and_no_more(company: Store, login: str, statement: str) -> None:
+    with closing(psycopg.connect(company.url(login))) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(statement)
+
+
+async def test_a_query_that_forgets_the_tenant_sees_one_tenant_only(company: Store) -> None:
+    for tenant in ("sample", "rival"):
+        async with company.opened("gateway", tenant) as database, database.write() as tx:
+            value = Collection(TenantId(tenant), "hr", f"of {tenant}", "s", "internal", ("en",), None, "p", "m", NOW)
+            await collection_rows.put_collection(tx, value)
+    async with company.opened("gateway", "sample") as database:
+        async with database.read() as tx:
+            rows = await tx.connection.exec_driver_sql("SELECT title FROM collection")
+            assert rows.scalars().all() == ["of sample"]
+            assert await collection_rows.list_collections(tx, TenantId("rival")) == []
+
+        async def plant() -> None:
+            async with database.write() as tx:
+                other = Collection(TenantId("rival"), "planted", "t", "s", "internal", ("en",), None, "p", "m", NOW)
+                await collection_rows.put_collection(tx, other)
+
+        with pytest.raises(UpstreamUnavailableError):
+            await plant()
+    with closing(psycopg.connect(company.url("gateway"))) as without_tenant:
+        assert without_tenant.execute("SELECT count(*) FROM collection").fetchone() == (0,)
+
+
+def test_every_table_with_a_tenant_is_closed(company: Store) -> None:
+    """A table that is added later and forgotten is found here."""
+    with closing(psycopg.connect(company.url("postgres"))) as connection:
+        rows = connection.execute("SELECT relname FROM pg_class WHERE relkind = 'r' AND relrowsecurity").fetchall()
+    closed = {name for (name,) in rows}
+    shared = {"policy_bundle", "pending_question", "login_attempt"}
+    assert closed == set(metadata.tables) - shared
+
+
+@pytest.mark.parametrize("login", ["postgres", "deployer", "auditor", "signer", "eraser"])
+def test_a_gateway_starts_under_no_login_but_its_own(company: Store, login: str) -> None:
+    with pytest.raises(ConfigurationError, match="IN ROLE portcullis_gateway"):
+        schema.check_current(company.url(login), MIGRATIONS)
+    schema.check_current(company.url("gateway"), MIGRATIONS)
+    with pytest.raises(ConfigurationError, match="portcullis_signer"):
+        schema.check_current(company.url("gateway"), MIGRATIONS, ("portcullis_gateway", "portcullis_signer"))
+
+
+def test_a_login_that_may_not_change_the_schema_is_told_which_one_may(empty: str) -> None:
+    with pytest.raises(ConfigurationError, match="PORTCULLIS_DATABASE_OWNER_URL"):
+        schema.upgrade(re.sub("deployer", "gateway", empty, count=1), MIGRATIONS)
+
+
+def test_a_migration_gives_up_on_a_held_table_and_goes_on_the_next_time(company: Store) -> None:
+    """Waiting behind a long transaction, it would make everybody else wait behind itself."""
+    schema.downgrade(company.url("deployer"), MIGRATIONS, "0005")
+    with closing(psycopg.connect(company.url("postgres"))) as holder:
+        holder.execute("LOCK TABLE job IN ACCESS SHARE MODE")
+        with pytest.raises(UpstreamUnavailableError, match="db upgrade"):
+            schema.upgrade(company.url("deployer"), MIGRATIONS)
+        assert holder.execute("SELECT count(*) FROM job").fetchone() == (0,)
+    schema.upgrade(company.url("deployer"), MIGRATIONS)
+    schema.check_current(company.url("gateway"), MIGRATIONS)
+
+
+async def test_two_upgrades_at_once_are_one(company: Store) -> None:
+    schema.downgrade(company.url("deployer"), MIGRATIONS, "0003")
+    await asyncio.gather(*(asyncio.to_thread(schema.upgrade, company.url("deployer"), MIGRATIONS) for _ in range(3)))
+    schema.check_current(company.url("gateway"), MIGRATIONS)
+
+
+@pytest.mark.parametrize("url", ["mysql://root@localhost/x", "postgresql://localhost:99999999999/x?nonsense=1", "nonsense"])
+def test_an_address_that_is_none_is_refused_without_repeating_its_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="PORTCULLIS_DATABASE_URL") as refused:
+        Database(url.replace("root", "root:hunter2"))
+    assert "hunter2" not in refused.value.detail
+
+
+async def test_the_oldest_supported_server_serves() -> None:
+    oldest = [one for one in system_binaries() if one.parent.name == "15"]
+    if not oldest:
+        pytest.skip("PostgreSQL 15 is not installed on this machine; the newest one is tested everywhere")
+    server = Server.make(FAST, oldest[0])
+    try:
+        server.start()
+        cluster = Cluster(server.url())
+        cluster.prepare(MIGRATIONS)
+        database = Database(cluster.address(cluster.fresh(), "gateway"), "sample")
+        async with database.write() as tx:
+            await policy_rows.put_bundle(tx, TenantId("sample"), "sha256:1", {"a": "b"}, NOW)
+        async with database.read() as tx:
+            assert await policy_rows.files(tx, "sha256:1") == {"a": "b"}
+        await database.close()
+    finally:
+        server.remove()

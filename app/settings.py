@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO_MARKER = "demo.json"
 """File in the data folder of a demo installation that holds its address."""
 _PREFIX = "PORTCULLIS_"
+_OF_TESTS = "PORTCULLIS_TEST_"
 _NOT_SETTINGS = {"PORTCULLIS_CONFIG", "PORTCULLIS_SHARED"}
 
 
@@ -117,7 +118,12 @@ class Settings(BaseSettings):
     @property
     def record_url(self) -> str:
         """SQLAlchemy URL of the database of record."""
-        return self.database_url.get_secret_value() or f"sqlite+aiosqlite:///{self.data.resolve() / 'portcullis.db'}"
+        return self.database_url.get_secret_value() or self.embedded_url
+
+    @property
+    def embedded_url(self) -> str:
+        """SQLAlchemy URL of the database in the data folder."""
+        return f"sqlite+aiosqlite:///{self.data.resolve() / 'portcullis.db'}"
 
     @property
     def owner_url(self) -> str:
@@ -143,7 +149,7 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - settings of every type; pydantic checks them
     """Read the settings. Raises ConfigurationError naming each key that is wrong and what it may be."""
     known = {_PREFIX + name.upper() for name in Settings.model_fields}
-    given = {name for name in os.environ if name.startswith(_PREFIX)} - _NOT_SETTINGS
+    given = {name for name in os.environ if name.startswith(_PREFIX) and not name.startswith(_OF_TESTS)} - _NOT_SETTINGS
     files = {name for name in given if name.endswith("_FILE") and name.removesuffix("_FILE") in known}
     unknown = sorted(given - known - files)
     if unknown:

@@ -18,12 +18,13 @@ from app.domain.identity import Caller
 from app.identity.subjects import subject_from_claims, with_purpose
 from app.main import create_app
 from app.settings import Settings, load_settings
-from app.wiring import Models, Services, load_models, open_services
+from app.wiring import Models, Services, load_models, move_store, open_services
 from tests.conformance.stores import STORES, Store
 from tests.services.postgres import Cluster, binaries, start_for_run
 
 ROOT = Path(__file__).parents[1]
 BASE_URL = "http://127.0.0.1:8080"
+_SERVICES = "services.json"
 
 
 def missing(reason: str) -> None:
@@ -79,8 +80,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, postgres: Cluster) -> 
 
 
 def settings_in(folder: Path, **overrides: object) -> Settings:
-    """Settings of a demo installation in `folder`."""
-    return load_settings(**{"data": folder, "demo": True, "checkpoint_every_s": 0.2, "policy_poll_s": 0.1, **overrides})
+    """Settings of a demo installation in `folder`, on the services that `company` noted there."""
+    noted = folder / _SERVICES
+    services = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else {}
+    return load_settings(**{"data": folder, "demo": True, "checkpoint_every_s": 0.2, "policy_poll_s": 0.1, **services, **overrides})
 
 
 @pytest.fixture(scope="session")
@@ -104,12 +107,51 @@ async def _seed(settings: Settings, models: Models) -> None:
         await services.worker.drain()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a module's tests over the sample company on each column that it names with `columns = (…)`; the laptop's when it names none."""
+    if "column" in metafunc.fixturenames:
+        named = os.environ.get("PORTCULLIS_TEST_COLUMNS", "").split() or getattr(metafunc.module, "columns", ("laptop",))
+        metafunc.parametrize("column", named, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def column(request: pytest.FixtureRequest) -> str:
+    """What the sample company runs on: `laptop` (SQLite, embedded index) or `postgresql` (with the embedded index)."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def seeded_postgres(seeded: Path, postgres: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a database with the sample company, moved there once a run. Make databases from it, never open it."""
+    run = tmp_path_factory.getbasetemp()
+    root = run.parent if os.environ.get("PYTEST_XDIST_WORKER") else run
+    with (root / "seeded-postgres.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = root / "seeded-postgres.done"
+        if not done.exists():
+            name, copy = postgres.fresh(), tmp_path_factory.mktemp("moving") / "company"
+            shutil.copytree(seeded, copy)
+            urls = {"database_url": postgres.address(name, "all_in_one"), "database_owner_url": postgres.address(name, "deployer")}
+            asyncio.run(move_store(settings_in(copy, **urls), lambda _table, _rows: None))
+            done.write_text(name, encoding="utf-8")
+    return done.read_text(encoding="utf-8")
+
+
 @pytest.fixture
-def company(seeded: Path, tmp_path: Path) -> Path:
-    """A private copy of the seeded folder."""
+def company(seeded: Path, tmp_path: Path, column: str, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A private copy of the seeded folder, with a private copy of its database where the column has a server for that."""
     folder = tmp_path / "company"
     shutil.copytree(seeded, folder)
-    return folder
+    if column == "laptop":
+        yield folder
+        return
+    cluster: Cluster = request.getfixturevalue("postgres")
+    name = cluster.fresh(request.getfixturevalue("seeded_postgres"))
+    (folder / "portcullis.db").unlink()
+    urls = {"database_url": cluster.address(name, "all_in_one"), "database_owner_url": cluster.address(name, "deployer")}
+    (folder / _SERVICES).write_text(json.dumps(urls), encoding="utf-8")
+    yield folder
+    cluster.drop(name)
 
 
 @pytest.fixture

@@ -171,7 +171,9 @@ class AuditLog:
             try:
                 async with self._database.append() as tx:
                     written = await self.record_in(tx, *(event for waiting in batch for event in waiting.events))
-            except (UpstreamUnavailableError, AuditUnavailableError) as error:
+            except AuditUnavailableError as error:
+                _fail(batch, AuditUnavailableError(error.detail), error)
+            except UpstreamUnavailableError as error:
                 _fail(batch, AuditUnavailableError("The log could not take the record, so nothing is released. Try again."), error)
             except Exception as error:  # noqa: BLE001 - whatever went wrong, nobody may wait for ever or be told it is on record
                 _fail(batch, AuditUnavailableError("The record could not be written, so nothing is released."), error)

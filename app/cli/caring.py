@@ -1,5 +1,6 @@
-"""Commands that care for an installation: `models`, `db upgrade`, `doctor`."""
+"""Commands that care for an installation: `models`, `db upgrade`, `migrate-store`, `doctor`."""
 
+import asyncio
 from typing import Annotated, Any
 
 import typer
@@ -9,8 +10,12 @@ from app.cli.options import DataOption, JsonOption, run_with, say, settings_for
 from app.errors import PortcullisError
 from app.settings import Settings, load_settings
 from app.storage import schema
-from app.wiring import Services, prepare_models
+from app.wiring import Services, move_store, prepare_models
 
+_AFTER_MOVE = (
+    "Next: give the signer the folder {0}/signer, and every gateway and worker the key in {0}/digest.key "
+    "(PORTCULLIS_DIGEST_KEY: `base64 {0}/digest.key`)."
+)
 database = typer.Typer(help="The database schema.", no_args_is_help=True)
 
 
@@ -18,6 +23,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("models")(models)
     app.command("doctor")(doctor)
+    app.command("migrate-store")(migrate_store)
     app.add_typer(database, name="db")
 
 
@@ -42,6 +48,23 @@ def upgrade(data: DataOption = None, as_json: JsonOption = False) -> None:
     before, after = schema.upgrade(settings.owner_url, settings.migrations)
     text = f"The schema is at {after} already." if before == after else f"The schema went from {before or 'nothing'} to {after}."
     say(as_json, {"before": before, "after": after}, text)
+
+
+def migrate_store(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Move an embedded installation to PostgreSQL: documents, versions, policy, conversations and the log with its proofs.
+
+    It may be stopped and run again; at the end everything is compared and the log is verified. The folder stays as it was.
+
+    Example: PORTCULLIS_DATABASE_URL_FILE=… PORTCULLIS_DATABASE_OWNER_URL_FILE=… portcullis migrate-store --data data
+    """
+    settings = settings_for(data)
+
+    def note(table: str, rows: int) -> None:
+        if not as_json and rows:
+            typer.echo(f"{table:<20} {rows} rows")
+
+    counts = asyncio.run(move_store(settings, note))
+    say(as_json, {"tables": counts}, f"Moved and checked: {sum(counts.values())} rows. {_AFTER_MOVE.format(settings.data)}")
 
 
 def doctor(

@@ -44,6 +44,8 @@ class EventType(StrEnum):
     CONVERSATION_DELETED = "conversation.deleted"
     AUDIT_QUERIED = "audit.queried"
     PROOF_ISSUED = "audit.proof.issued"
+    STORE_MOVED = "store.moved"
+    LOG_RESUMED = "audit.recovery.acknowledged"
     LOG_STARTED = "audit.writer.started"
 
 

@@ -2,6 +2,7 @@
 
 from app.wiring.building import Models, check_settings, load_models, open_services
 from app.wiring.measuring import prepare_models, rank_set
+from app.wiring.moving import move_store
 from app.wiring.people import demo_issuer
 from app.wiring.services import Identity, Services
 from app.wiring.signing import sign_forever, signer_key
@@ -13,6 +14,7 @@ __all__ = [
     "check_settings",
     "demo_issuer",
     "load_models",
+    "move_store",
     "open_services",
     "prepare_models",
     "rank_set",

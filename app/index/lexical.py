@@ -16,8 +16,8 @@ from app.index.segment import Postings, Rows
 from app.index.snapshot import Grant, GrantedPart
 from app.index.words import is_stop_word, split_words, stems
 
-_K1 = 1.2
-_B = 0.75
+K1 = 1.2
+B = 0.75
 _MOST_WORDS = 64
 """Words of a question that are scored; a pasted page must not hold a worker."""
 
@@ -38,9 +38,13 @@ class LexicalScores:
 
 def question_words(text: str, grant: Grant) -> list[str]:
     """Distinct words of a question, without those that are stop words in every language granted (in English when none is)."""
-    languages = [language for _, language in grant.languages] or ["en"]
+    return searched_words(text, [language for _, language in grant.languages])
+
+
+def searched_words(text: str, languages: Sequence[str]) -> list[str]:
+    """The same for the two-letter codes of the languages granted."""
     distinct = dict.fromkeys(split_words(text))
-    return [word for word in distinct if not all(is_stop_word(word, language) for language in languages)][:_MOST_WORDS]
+    return [word for word in distinct if not all(is_stop_word(word, language) for language in languages or ["en"])][:_MOST_WORDS]
 
 
 def score_words(grant: Grant, words: Sequence[str], visible: Visibility) -> LexicalScores:
@@ -52,10 +56,10 @@ def score_words(grant: Grant, words: Sequence[str], visible: Visibility) -> Lexi
     for word in words:
         hits = [_occurrences(part, grant, word, visible) for part in grant.parts]
         found[word] = sum(len(rows) for rows, _ in hits)
-        weights[word] = _idf(found[word], grant.n_chunks)
+        weights[word] = idf(found[word], grant.n_chunks)
         for part, score, (rows, counts) in zip(grant.parts, scores, hits, strict=True):
             length = part.segment.length[rows]
-            score[rows] += weights[word] * counts * (_K1 + 1.0) / (counts + _K1 * (1.0 - _B + _B * length / average))
+            score[rows] += weights[word] * counts * (K1 + 1.0) / (counts + K1 * (1.0 - B + B * length / average))
     total = sum(weights.values()) or 1.0
     return LexicalScores(tuple(score / total for score in scores), weights, found)
 
@@ -70,8 +74,14 @@ def count_chunks(grant: Grant, word: str, visible: Visibility) -> int:
     return total
 
 
-def _idf(found: int, n_chunks: int) -> float:
+def idf(found: int, n_chunks: int) -> float:
+    """Weigh a word by how many of the granted chunks hold it (Lucene's form, never negative)."""
     return math.log(1.0 + (n_chunks - found + 0.5) / (found + 0.5))
+
+
+def term_weight(count: int, length: int, average: float) -> float:
+    """BM25's part of a word's count in a chunk: what is multiplied by its idf."""
+    return count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length / average))
 
 
 def _occurrences(part: GrantedPart, grant: Grant, word: str, visible: Visibility) -> tuple[Rows, Counts]:

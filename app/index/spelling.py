@@ -4,7 +4,7 @@ The distance is optimal string alignment (Damerau 1964, restricted edits): a swa
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from app.domain.search import Visibility
 from app.index.lexical import count_chunks, score_words
@@ -13,7 +13,7 @@ from app.index.words import split_words
 
 _LETTERS = re.compile(r"[^\W\d_]+")
 _SUFFIX = re.compile(r"(est|ers?|ness|ing|ed|ly|s|able|less|ful|ment)$")
-_SHORTEST = 4
+SHORTEST = 4
 """Shorter words have too many neighbours for a correction to mean anything."""
 _ONE_EDIT_UP_TO = 5
 _FIRST_LETTER_COST = 0.7
@@ -23,15 +23,24 @@ _MOST_WORDS = 16
 
 def respell(text: str, grant: Grant, visible: Visibility, dictionary: frozenset[str]) -> str:
     """Replace each word that neither granted text nor `dictionary` knows by the nearest granted word within one or two edits."""
+    return corrected(
+        text,
+        lambda word: _is_known(word, grant, visible, dictionary),
+        lambda word: _nearest(word, grant, visible, dictionary),
+    )
+
+
+def corrected(text: str, is_known: Callable[[str], bool], nearest: Callable[[str], str | None]) -> str:
+    """Replace words that are not known by what `nearest` offers for them; short words and all but the first few unknown ones stay."""
     tried = 0
 
     def fix(match: re.Match[str]) -> str:
         nonlocal tried
         word = "".join(split_words(match[0]))
-        if tried >= _MOST_WORDS or len(word) < _SHORTEST or _is_known(word, grant, visible, dictionary):
+        if tried >= _MOST_WORDS or len(word) < SHORTEST or is_known(word):
             return match[0]
         tried += 1
-        return _nearest(word, grant, visible, dictionary) or match[0]
+        return nearest(word) or match[0]
 
     return _LETTERS.sub(fix, text)
 
@@ -55,37 +64,56 @@ def edit_distance(left: str, right: str, most: int) -> int:
     return last[-1]
 
 
-def _is_known(word: str, grant: Grant, visible: Visibility, dictionary: frozenset[str]) -> bool:
-    if word in dictionary or score_words(grant, [word], visible).found[word]:
+def is_in_dictionary(word: str, dictionary: frozenset[str]) -> bool:
+    """Whether a dictionary knows a word, or what it is a suffix form of."""
+    if word in dictionary:
         return True
     suffix = _SUFFIX.search(word)
     base = word[: suffix.start()] if suffix else ""
-    if len(base) < _SHORTEST:
+    if len(base) < SHORTEST:
         return False
     return base in dictionary or f"{base}e" in dictionary or (base[-1] == base[-2] and base[:-1] in dictionary)
 
 
-def _nearest(word: str, grant: Grant, visible: Visibility, dictionary: frozenset[str]) -> str | None:
-    """Pick the near granted word: fewest edits, then most frequent, then first in the alphabet."""
-    most = 1 if len(word) <= _ONE_EDIT_UP_TO else 2
+def most_edits(word: str) -> int:
+    """How many edits a word may be away from what it is taken for."""
+    return 1 if len(word) <= _ONE_EDIT_UP_TO else 2
+
+
+def is_alike(word: str, other: str) -> bool:
+    """Whether two words are near enough in length and letters to be compared: each edit takes or adds at most two distinct letters."""
+    most = most_edits(word)
+    near = abs(len(other) - len(word)) <= most and len(other) >= SHORTEST
+    return near and len(set(word).symmetric_difference(other)) <= 2 * most and other.isalpha()
+
+
+def best_of(word: str, counted: Iterable[tuple[str, int]], dictionary: frozenset[str]) -> str | None:
+    """Pick among near words with the number of chunks that hold each: fewest edits, then most frequent, then first in the alphabet."""
+    most = most_edits(word)
     best: tuple[float, int, str] | None = None
-    for other in dict.fromkeys(_alike(word, grant, most)):
-        edits = edit_distance(word, other, most)
-        if edits > most:
-            continue
-        found = count_chunks(grant, other, visible)
+    for other, found in counted:
         # A word that stands in one chunk only and in no dictionary may be a slip of the document's author.
         if found > 1 or (found == 1 and other in dictionary):
-            candidate = (edits + _FIRST_LETTER_COST * (other[0] != word[0]), -found, other)
+            candidate = (edit_distance(word, other, most) + _FIRST_LETTER_COST * (other[0] != word[0]), -found, other)
             best = min(best, candidate) if best else candidate
     return best[2] if best else None
 
 
-def _alike(word: str, grant: Grant, most: int) -> Iterator[str]:
-    """Words near enough in length and letters to be worth comparing: each edit takes away or adds at most two distinct letters."""
-    letters = set(word)
+def _is_known(word: str, grant: Grant, visible: Visibility, dictionary: frozenset[str]) -> bool:
+    return is_in_dictionary(word, dictionary) or bool(score_words(grant, [word], visible).found[word])
+
+
+def _nearest(word: str, grant: Grant, visible: Visibility, dictionary: frozenset[str]) -> str | None:
+    most = most_edits(word)
+    near = (other for other in dict.fromkeys(_alike(word, grant)) if edit_distance(word, other, most) <= most)
+    return best_of(word, ((other, count_chunks(grant, other, visible)) for other in near), dictionary)
+
+
+def _alike(word: str, grant: Grant) -> Iterator[str]:
+    most, letters = most_edits(word), set(word)
     for part in grant.parts:
         for other in part.segment.words:
-            near = abs(len(other) - len(word)) <= most and len(other) >= _SHORTEST
+            # As `is_alike`, written out: this runs over every word of the index.
+            near = abs(len(other) - len(word)) <= most and len(other) >= SHORTEST
             if near and len(letters.symmetric_difference(other)) <= 2 * most and other.isalpha():
                 yield other

@@ -1,0 +1,133 @@
+"""The OpenSearch engine as the `PassageIndex` port has it, for installations of many documents or several nodes."""
+
+import asyncio
+from collections.abc import Sequence
+
+from app.domain.access import Nothing, ReadFilter
+from app.domain.content import DocumentId
+from app.domain.identity import TenantId
+from app.domain.search import AccessFacts, Candidates, ChunkVectors, IndexedChunk, IndexedDocument, IndexQuery, Visibility
+from app.errors import UpstreamUnavailableError
+from app.index.opensearch import inventory, searching, spelling
+from app.index.opensearch.connection import Cluster
+from app.index.opensearch.heads import Heads
+from app.index.opensearch.indexes import Indexes
+from app.index.opensearch.rules import OpenSearchRules
+from app.index.opensearch.writer import Writer
+
+_LOOKS = 8
+_FIRST_PAUSE_S = 0.01
+_GUESS = ("en",)
+
+
+class OpenSearchIndex:
+    """Search in a cluster. Several processes may use the same indexes; each sees the others' finished writes with its next search."""
+
+    def __init__(self, rules: OpenSearchRules, *, dictionary: frozenset[str] = frozenset()) -> None:
+        """Prepare; nothing is sent before `open`. `dictionary` are words never taken for misspelled (the embedder's vocabulary)."""
+        self.cluster = Cluster(rules)
+        self.indexes = Indexes(self.cluster, Heads(self.cluster))
+        self._writer = Writer(self.cluster, self.indexes)
+        self._dictionary = dictionary
+        self._languages: dict[TenantId, tuple[str, ...]] = {}
+        self._is_ready = False
+        self._opening = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Check server and indexes once. Raises ConfigurationError for those this program cannot work with, UpstreamUnavailableError."""
+        async with self._opening:
+            if not self._is_ready:
+                await self.indexes.prepare()
+                self._is_ready = True
+
+    async def put_version(self, facts: AccessFacts, version: int, chunks: Sequence[IndexedChunk]) -> None:
+        """Store a version's words, not yet searchable. Raises ConflictError when the id belongs to another tenant."""
+        await self.open()
+        await self._writer.put_version(facts, version, chunks)
+
+    async def put_vectors(self, document_id: DocumentId, version: int, vectors: Sequence[ChunkVectors], model_digest: str) -> None:
+        """Add embeddings to stored chunks. Raises ConfigurationError when the index holds vectors of another model."""
+        await self.open()
+        await self._writer.put_vectors(document_id, version, vectors, model_digest)
+
+    async def make_live(self, document_id: DocumentId, version: int) -> None:
+        """Serve this version and no other. Raises ConflictError when it is not stored."""
+        await self.open()
+        await self._writer.make_live(document_id, version)
+
+    async def put_access(self, facts: AccessFacts) -> None:
+        """Replace the facts a filter is matched against, for the very next search; facts of a lower `acl_version` are ignored."""
+        await self.open()
+        await self._writer.put_access(facts)
+
+    async def remove(self, document_id: DocumentId) -> None:
+        """Forget a document: words, vectors and facts."""
+        await self.open()
+        await self._writer.remove(document_id)
+
+    async def search(self, query: IndexQuery, read_filter: ReadFilter) -> Candidates:
+        """Find the best chunks by words and by vector among those granted. Records nothing."""
+        if isinstance(read_filter, Nothing):
+            return Candidates((), {}, ())
+        await self.open()
+        question = searching.asked(query, read_filter, self._searched(read_filter.tenant))
+        pause = _FIRST_PAUSE_S
+        for look in range(_LOOKS):
+            found = await searching.find(self.cluster, question, self._languages.get(read_filter.tenant, _GUESS))
+            if found is None:
+                await self._require_nothing_lost(read_filter.tenant)
+                return searching.empty(query)
+            candidates, languages = found
+            self._languages[read_filter.tenant] = tuple(sorted({*self._languages.get(read_filter.tenant, _GUESS), *languages}))
+            if look == _LOOKS - 1 or not _is_between_versions(candidates):
+                break
+            # A version is being replaced this very moment. Should its writer have died, both are returned in the end: whoever
+            # asked re-checks each chunk against the database of record, which knows one live version only.
+            await asyncio.sleep(pause)
+            pause *= 2
+        return candidates
+
+    async def respell(self, text: str, read_filter: ReadFilter, visible: Visibility) -> str:
+        """Correct words that neither granted text nor the dictionary knows, towards granted words."""
+        if isinstance(read_filter, Nothing):
+            return text
+        await self.open()
+        speller = spelling.Speller.of(self.cluster, self._searched(read_filter.tenant), read_filter, visible)
+        corrected = await speller.respell(text, self._dictionary)
+        if corrected is None:
+            await self._require_nothing_lost(read_filter.tenant)
+            return text
+        return corrected
+
+    async def inventory(self, tenant: TenantId) -> list[IndexedDocument]:
+        """What the cluster holds now, finished or not."""
+        await self.open()
+        return await inventory.held(self.cluster, self.indexes.heads, tenant)
+
+    async def check(self) -> None:
+        """Search every index for nothing. Raises UpstreamUnavailableError when that fails."""
+        await self.open()
+        body = {"size": 0, "query": {"match_none": {}}}
+        if await self.cluster.search_many(f"{self.cluster.rules.prefix}-*", [body]) is None:
+            message = "The search engine holds no index of this gateway."
+            raise UpstreamUnavailableError(message)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self.cluster.close()
+
+    def _searched(self, tenant: TenantId) -> str:
+        rules = self.cluster.rules
+        return ",".join(rules.alias(tenant, group) for group in rules.groups())
+
+    async def _require_nothing_lost(self, tenant: TenantId) -> None:
+        """Tell a tenant that never stored anything from one whose index or alias is gone: the latter is no empty result."""
+        if await self.indexes.heads.generations(tenant) is not None:
+            message = "An index or an alias of this tenant is missing: rebuild the index."
+            raise UpstreamUnavailableError(message)
+
+
+def _is_between_versions(found: Candidates) -> bool:
+    """Whether a document shows two versions, or a chunk twice: what a search sees while a version is replaced."""
+    versions: dict[DocumentId, int] = {}
+    return any(versions.setdefault(item.document_id, item.version) != item.version for item in found.items)

@@ -1,0 +1,186 @@
+"""Heads: one record a document that says what the gateway wants of its chunks, changed by compare-and-swap.
+
+A head is written before the chunks it speaks of and read again after them, so that a writer that dies or is overtaken leaves chunks that
+the next write brings in line, and never a chunk that is served under facts nobody decided.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from app.domain.content import DocumentId
+from app.domain.identity import TenantId
+from app.domain.search import AccessFacts
+from app.errors import ConflictError, UpstreamUnavailableError
+from app.index.facts import decode_facts
+from app.index.opensearch.connection import Cluster, VersionConflictError, path_of
+from app.index.opensearch.documents import malformed
+from app.index.opensearch.rules import head_key, tenant_key
+
+_ATTEMPTS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """A version's own facts, as encoded, and the digest of its words; empty until all of its chunks were written."""
+
+    facts: str
+    acl_version: int
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is wanted of a document in one generation. `is_removed`: chunks are being deleted, and the head will be."""
+
+    facts: str
+    acl_version: int
+    live: int | None = None
+    versions: Mapping[int, StoredVersion] = field(default_factory=dict)
+    is_removed: bool = False
+
+    def served_facts(self, document_id: str) -> AccessFacts | None:
+        """The facts the live version is served under; `None` when they cannot be read: then nobody is served."""
+        return decode_facts(document_id, self.facts)
+
+    def to_state(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "facts": self.facts,
+            "acl_version": self.acl_version,
+            "live": self.live,
+            "versions": {str(number): [one.facts, one.acl_version, one.digest] for number, one in self.versions.items()},
+            "is_removed": self.is_removed,
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> "Head":
+        """Out of JSON. Raises UpstreamUnavailableError when it is none of ours."""
+        try:
+            versions = {int(number): StoredVersion(*parts) for number, parts in state["versions"].items()}
+            return cls(state["facts"], state["acl_version"], state["live"], versions, state["is_removed"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise malformed() from error
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A head record as read: one head a generation, and where it stood."""
+
+    tenant: TenantId
+    document_id: DocumentId
+    heads: Mapping[int, Head]
+    seen: tuple[int, int] | None
+
+    def head(self, generation: int) -> Head | None:
+        """The head in a generation, unless the document is unknown there."""
+        return self.heads.get(generation)
+
+
+@dataclass(frozen=True, slots=True)
+class Generations:
+    """Which generations of a tenant are written to; searches go to the one behind the alias, the first."""
+
+    live: int
+    building: int | None = None
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        """All that a write goes to."""
+        return (self.live,) if self.building is None else (self.live, self.building)
+
+
+Change = Callable[[Head | None], Head | None]
+
+
+class Heads:
+    """The index of heads."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._index = cluster.rules.heads
+
+    async def record(self, document_id: DocumentId) -> Record | None:
+        """Read a document's record as it is now, refreshed or not."""
+        found = await self._cluster.ask("GET", path_of(self._index, "_doc", head_key(document_id)))
+        if found is None or found.get("found") is not True:
+            return None
+        try:
+            source = found["_source"]
+            heads = {int(number): Head.of_state(state) for number, state in source["state"].items()}
+            return Record(source["tenant"], document_id, heads, (found["_seq_no"], found["_primary_term"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise malformed() from error
+
+    async def change(self, target: tuple[TenantId | None, DocumentId, int], change: Change) -> Record | None:
+        """Change a document's head in one generation, again and again until nobody else did at the same time.
+
+        `change` gets the present head and returns the wanted one; returning `None` leaves all as it is. `target` names the tenant
+        (`None`: whichever it belongs to), document and generation. Raises ConflictError when the document belongs to another tenant.
+        """
+        tenant, document_id, generation = target
+        for _ in range(_ATTEMPTS):
+            record = await self.record(document_id)
+            if record is not None and tenant is not None and record.tenant != tenant:
+                message = "A document of this id belongs to another tenant."
+                raise ConflictError(message)
+            wanted = change(None if record is None else record.head(generation))
+            owner = record.tenant if record is not None else tenant
+            if wanted is None or owner is None:
+                return record
+            fresh = Record(owner, document_id, {**(record.heads if record else {}), generation: wanted}, record.seen if record else None)
+            try:
+                return await self._put(fresh)
+            except VersionConflictError:
+                continue
+        message = "Another writer keeps changing this document."
+        raise UpstreamUnavailableError(message)
+
+    async def drop(self, record: Record, generation: int) -> bool:
+        """Forget a head of one generation, and the record with the last one; false when somebody else changed it in the meantime."""
+        heads = {number: head for number, head in record.heads.items() if number != generation}
+        try:
+            if heads:
+                await self._put(replace(record, heads=heads))
+            else:
+                await self._cluster.ask(
+                    "DELETE", path_of(self._index, "_doc", head_key(record.document_id)), params=_condition(record.seen)
+                )
+        except VersionConflictError:
+            return False
+        return True
+
+    async def generations(self, tenant: TenantId) -> tuple[Generations, tuple[int, int]] | None:
+        """Which generations a tenant has, and where that record stood; `None` for a tenant that never stored anything."""
+        found = await self._cluster.ask("GET", path_of(self._index, "_doc", tenant_key(tenant)))
+        if found is None or found.get("found") is not True:
+            return None
+        try:
+            state = found["_source"]["state"]
+            return Generations(state["live"], state["building"]), (found["_seq_no"], found["_primary_term"])
+        except (KeyError, TypeError) as error:
+            raise malformed() from error
+
+    async def put_generations(self, tenant: TenantId, wanted: Generations, seen: tuple[int, int] | None) -> None:
+        """Write a tenant's record. Raises VersionConflictError when it is not as it was read."""
+        body = {"kind": "tenant", "tenant": tenant, "state": {"live": wanted.live, "building": wanted.building}}
+        await self._cluster.ask("PUT", path_of(self._index, "_doc", tenant_key(tenant)), body, _condition(seen))
+
+    async def _put(self, record: Record) -> Record:
+        body = {
+            "kind": "document",
+            "tenant": record.tenant,
+            "document_id": record.document_id,
+            "state": {str(number): head.to_state() for number, head in record.heads.items()},
+        }
+        path = path_of(self._index, "_doc", head_key(record.document_id))
+        written = await self._cluster.ask("PUT", path, body, _condition(record.seen))
+        if written is None:
+            raise malformed()
+        return replace(record, seen=(written["_seq_no"], written["_primary_term"]))
+
+
+def _condition(seen: tuple[int, int] | None) -> dict[str, str]:
+    if seen is None:
+        return {"op_type": "create"}
+    return {"if_seq_no": str(seen[0]), "if_primary_term": str(seen[1])}

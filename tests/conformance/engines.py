@@ -1,6 +1,8 @@
 """The engines behind the `PassageIndex` port, and what their suites make and ask with. An engine joins by adding itself to `ENGINES`."""
 
-from collections.abc import Callable
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +15,42 @@ from app.domain.identity import Principal, TenantId
 from app.domain.ports import PassageIndex
 from app.domain.search import AccessFacts, Candidates, ChunkVectors, GuardedText, IndexedChunk, IndexQuery
 from app.index.embedded import EmbeddedIndex
+from app.index.opensearch.engine import OpenSearchIndex
+from app.index.opensearch.rules import OpenSearchRules
 
 T = TenantId("acme")
 CLERK, AUDITOR, STAFF, BOARD = (Principal(name) for name in ("user:i|clerk", "user:i|auditor", "group:acme|staff", "group:acme|board"))
 ANYWHERE = (ActionRule(Action.SEARCH, (Scope("*", "*"),), ()),)
 EVERYTHING = WholeTenant(T)
 DIM = 8
-ENGINES: dict[str, Callable[[Path], PassageIndex]] = {"embedded": lambda folder: EmbeddedIndex(folder / "index.db")}
+ENGINES = ("embedded", "opensearch")
+
+OpenEngine = Callable[[str], AbstractAsyncContextManager[PassageIndex]]
+"""Opens an empty engine by its name; what it stored is gone when it is closed."""
+
+
+@asynccontextmanager
+async def embedded_engine(folder: Path) -> AsyncIterator[EmbeddedIndex]:
+    opened = EmbeddedIndex(folder / "index.db")
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def opensearch_rules(*urls: str, **changes: object) -> OpenSearchRules:
+    """Rules of an engine apart from all others on the same server."""
+    return replace(OpenSearchRules(urls, DIM, prefix=f"t{uuid.uuid4().hex[:12]}", replicas=0, timeout_s=30.0), **changes)
+
+
+@asynccontextmanager
+async def opensearch_engine(rules: OpenSearchRules) -> AsyncIterator[OpenSearchIndex]:
+    opened = OpenSearchIndex(rules)
+    try:
+        yield opened
+        await opened.cluster.ask("DELETE", f"/{rules.prefix}-*")
+    finally:
+        await opened.close()
 
 
 def facts(document: str, **changes: object) -> AccessFacts:

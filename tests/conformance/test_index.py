@@ -1,9 +1,8 @@
 """What every engine behind the `PassageIndex` port keeps to. One suite for all of `ENGINES`."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from tests.conformance.engines import (
     ENGINES,
     EVERYTHING,
     STAFF,
+    OpenEngine,
     T,
     chunk,
     documents,
@@ -33,11 +33,10 @@ from tests.conformance.engines import (
 )
 
 
-@pytest.fixture(params=sorted(ENGINES))
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PassageIndex]:
-    opened = ENGINES[request.param](tmp_path)
-    yield opened
-    opened.close()
+@pytest.fixture(params=ENGINES)
+async def engine(request: pytest.FixtureRequest, open_engine: OpenEngine) -> AsyncIterator[PassageIndex]:
+    async with open_engine(request.param) as opened:
+        yield opened
 
 
 async def test_a_stored_version_is_found_only_after_it_was_made_live(engine: PassageIndex) -> None:

@@ -19,6 +19,7 @@ from tests.conformance.engines import (
     CLERK,
     ENGINES,
     STAFF,
+    OpenEngine,
     T,
     documents,
     facts,
@@ -58,28 +59,27 @@ def is_granted(item: AccessFacts, asked: Conditions) -> bool:
     return cleared and within and named and not item.acl.deny & asked.principals
 
 
-@pytest.mark.parametrize("name", sorted(ENGINES))
+@pytest.mark.parametrize("name", ENGINES)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(everyone=st.lists(FACTS, min_size=1, max_size=8), asked=st.lists(FILTERS, min_size=1, max_size=6), later=st.lists(FACTS, max_size=4))
 def test_what_is_found_is_exactly_what_the_filter_grants(
     name: str,
-    tmp_path_factory: pytest.TempPathFactory,
+    open_engine: OpenEngine,
     everyone: list[AccessFacts],
     asked: list[Conditions],
     later: list[AccessFacts],
 ) -> None:
     async def run() -> None:
-        engine = ENGINES[name](tmp_path_factory.mktemp("engine"))
-        current = {f"d{n}": replace(item, document_id=DocumentId(f"d{n}")) for n, item in enumerate(everyone)}
-        for n, item in enumerate(current.values()):
-            await publish(engine, item, "leave request", seed=n)
-        await check(engine, current, asked)
-        for n, item in enumerate(later[: len(everyone)]):
-            key = f"d{n}"
-            current[key] = replace(item, document_id=DocumentId(key), tenant=current[key].tenant, acl_version=2)
-            await engine.put_access(current[key])
-        await check(engine, current, asked)
-        engine.close()
+        async with open_engine(name) as engine:
+            current = {f"d{n}": replace(item, document_id=DocumentId(f"d{n}")) for n, item in enumerate(everyone)}
+            for n, item in enumerate(current.values()):
+                await publish(engine, item, "leave request", seed=n)
+            await check(engine, current, asked)
+            for n, item in enumerate(later[: len(everyone)]):
+                key = f"d{n}"
+                current[key] = replace(item, document_id=DocumentId(key), tenant=current[key].tenant, acl_version=2)
+                await engine.put_access(current[key])
+            await check(engine, current, asked)
 
     asyncio.run(run())
 
@@ -91,11 +91,11 @@ async def check(engine: PassageIndex, current: dict[str, AccessFacts], asked: li
             assert documents(await find(engine, text, read_filter, vector=vector)) == expected
 
 
-@pytest.mark.parametrize("name", sorted(ENGINES))
+@pytest.mark.parametrize("name", ENGINES)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_twin_corpora_that_differ_in_forbidden_documents_give_the_same_bytes(
-    name: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    name: str, open_engine: OpenEngine, data: st.DataObject
 ) -> None:
     """BM25 statistics, spelling, ties, counts and rounding are all ways by which hidden text could move what is shown."""
     known = st.sampled_from(["leave", "travel", "budget", "laptop", "holiday", "moonlight", "approval", "weeks", "request", "vendor"])
@@ -105,19 +105,18 @@ def test_twin_corpora_that_differ_in_forbidden_documents_give_the_same_bytes(
     question = " ".join(data.draw(words)) + " moonlihgt aproval"
 
     async def outcome(*, with_hidden: bool) -> tuple[object, str]:
-        engine = ENGINES[name](tmp_path_factory.mktemp("twin"))
-        for n, text in enumerate(visible):
-            for m, (place, secret) in enumerate(hidden):
-                if with_hidden and place == n:
-                    how = facts(f"s{m}", sensitivity=3) if m % 2 else facts(f"s{m}", acl=Acl(AclMode.EXPLICIT, frozenset({BOARD})))
-                    await publish(engine, replace(how, language="de" if m % 3 else "en"), " ".join(secret), seed=50 + m)
-                    await find(engine, "leave", person(CLERK))
-            await publish(engine, facts(f"v{n}"), " ".join(text), seed=n % 3)
-        asker = person(CLERK, clearance=1)
-        found = await engine.search(IndexQuery(question, unit(9)[0], {}, lexical_k=3, vector_k=3), asker)
-        spelled = await engine.respell(question, asker, {})
-        engine.close()
-        return found, spelled
+        async with open_engine(name) as engine:
+            for n, text in enumerate(visible):
+                for m, (place, secret) in enumerate(hidden):
+                    if with_hidden and place == n:
+                        how = facts(f"s{m}", sensitivity=3) if m % 2 else facts(f"s{m}", acl=Acl(AclMode.EXPLICIT, frozenset({BOARD})))
+                        await publish(engine, replace(how, language="de" if m % 3 else "en"), " ".join(secret), seed=50 + m)
+                        await find(engine, "leave", person(CLERK))
+                await publish(engine, facts(f"v{n}"), " ".join(text), seed=n % 3)
+            asker = person(CLERK, clearance=1)
+            found = await engine.search(IndexQuery(question, unit(9)[0], {}, lexical_k=3, vector_k=3), asker)
+            spelled = await engine.respell(question, asker, {})
+            return found, spelled
 
     alone, together = asyncio.run(outcome(with_hidden=False)), asyncio.run(outcome(with_hidden=True))
     assert repr(alone) == repr(together)

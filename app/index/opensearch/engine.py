@@ -24,7 +24,7 @@ class OpenSearchIndex:
     """Search in a cluster. Several processes may use the same indexes; each sees the others' finished writes with its next search."""
 
     def __init__(self, rules: OpenSearchRules, *, dictionary: frozenset[str] = frozenset()) -> None:
-        """Prepare; nothing is sent before `open`. `dictionary` are words never taken for misspelled (the embedder's vocabulary)."""
+        """Prepare; nothing is sent yet. `dictionary` are words never taken for misspelled (the embedder's vocabulary)."""
         self.cluster = Cluster(rules)
         self.indexes = Indexes(self.cluster, Heads(self.cluster))
         self._writer = Writer(self.cluster, self.indexes)
@@ -33,43 +33,36 @@ class OpenSearchIndex:
         self._is_ready = False
         self._opening = asyncio.Lock()
 
-    async def open(self) -> None:
-        """Check server and indexes once. Raises ConfigurationError for those this program cannot work with, UpstreamUnavailableError."""
-        async with self._opening:
-            if not self._is_ready:
-                await self.indexes.prepare()
-                self._is_ready = True
-
     async def put_version(self, facts: AccessFacts, version: int, chunks: Sequence[IndexedChunk]) -> None:
         """Store a version's words, not yet searchable. Raises ConflictError when the id belongs to another tenant."""
-        await self.open()
+        await self._require_ready()
         await self._writer.put_version(facts, version, chunks)
 
     async def put_vectors(self, document_id: DocumentId, version: int, vectors: Sequence[ChunkVectors], model_digest: str) -> None:
         """Add embeddings to stored chunks. Raises ConfigurationError when the index holds vectors of another model."""
-        await self.open()
+        await self._require_ready()
         await self._writer.put_vectors(document_id, version, vectors, model_digest)
 
     async def make_live(self, document_id: DocumentId, version: int) -> None:
         """Serve this version and no other. Raises ConflictError when it is not stored."""
-        await self.open()
+        await self._require_ready()
         await self._writer.make_live(document_id, version)
 
     async def put_access(self, facts: AccessFacts) -> None:
         """Replace the facts a filter is matched against, for the very next search; facts of a lower `acl_version` are ignored."""
-        await self.open()
+        await self._require_ready()
         await self._writer.put_access(facts)
 
     async def remove(self, document_id: DocumentId) -> None:
         """Forget a document: words, vectors and facts."""
-        await self.open()
+        await self._require_ready()
         await self._writer.remove(document_id)
 
     async def search(self, query: IndexQuery, read_filter: ReadFilter) -> Candidates:
         """Find the best chunks by words and by vector among those granted. Records nothing."""
         if isinstance(read_filter, Nothing):
             return Candidates((), {}, ())
-        await self.open()
+        await self._require_ready()
         question = searching.asked(query, read_filter, self._searched(read_filter.tenant))
         pause = _FIRST_PAUSE_S
         for look in range(_LOOKS):
@@ -91,7 +84,7 @@ class OpenSearchIndex:
         """Correct words that neither granted text nor the dictionary knows, towards granted words."""
         if isinstance(read_filter, Nothing):
             return text
-        await self.open()
+        await self._require_ready()
         speller = spelling.Speller.of(self.cluster, self._searched(read_filter.tenant), read_filter, visible)
         corrected = await speller.respell(text, self._dictionary)
         if corrected is None:
@@ -101,12 +94,12 @@ class OpenSearchIndex:
 
     async def inventory(self, tenant: TenantId) -> list[IndexedDocument]:
         """What the cluster holds now, finished or not."""
-        await self.open()
+        await self._require_ready()
         return await inventory.held(self.cluster, self.indexes.heads, tenant)
 
     async def check(self) -> None:
         """Search every index for nothing. Raises UpstreamUnavailableError when that fails."""
-        await self.open()
+        await self._require_ready()
         body = {"size": 0, "query": {"match_none": {}}}
         if await self.cluster.search_many(f"{self.cluster.rules.prefix}-*", [body]) is None:
             message = "The search engine holds no index of this gateway."
@@ -115,6 +108,13 @@ class OpenSearchIndex:
     async def close(self) -> None:
         """Let go of the connections."""
         await self.cluster.close()
+
+    async def _require_ready(self) -> None:
+        """Check server and indexes once. Raises ConfigurationError for those this program cannot work with, UpstreamUnavailableError."""
+        async with self._opening:
+            if not self._is_ready:
+                await self.indexes.prepare()
+                self._is_ready = True
 
     def _searched(self, tenant: TenantId) -> str:
         rules = self.cluster.rules
@@ -125,6 +125,22 @@ class OpenSearchIndex:
         if await self.indexes.heads.generations(tenant) is not None:
             message = "An index or an alias of this tenant is missing: rebuild the index."
             raise UpstreamUnavailableError(message)
+
+
+async def open_opensearch_index(rules: OpenSearchRules, *, dictionary: frozenset[str] = frozenset()) -> OpenSearchIndex:
+    """The engine, its server and indexes checked. A cluster that does not answer yet is checked with the first request instead.
+
+    Raises ConfigurationError for a server, an index or a certificate file this program cannot work with; it says what mends it.
+    """
+    opened = OpenSearchIndex(rules, dictionary=dictionary)
+    try:
+        await opened.check()
+    except UpstreamUnavailableError:
+        return opened
+    except BaseException:
+        await opened.close()
+        raise
+    return opened
 
 
 def _is_between_versions(found: Candidates) -> bool:

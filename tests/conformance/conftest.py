@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from app.domain.ports import PassageIndex
-from tests.conformance.engines import OpenEngine, embedded_engine, opensearch_engine, opensearch_rules
+from tests.conformance.engines import OpenEngine, embedded_engine, emptied_engine, opensearch_engine, opensearch_rules
 from tests.conftest import missing
 from tests.services.opensearch.jars import NotInstalledError, fetch, find_java
 from tests.services.opensearch.run import start_for_run
@@ -42,5 +42,16 @@ def open_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         if name == "opensearch":
             return opensearch_engine(opensearch_rules(*request.getfixturevalue("opensearch")))
         return embedded_engine(tmp_path_factory.mktemp("engine"))
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def reopen_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OpenEngine:
+    """As `open_engine`, for tests that open hundreds of engines one after the other."""
+    rules = opensearch_rules(*request.getfixturevalue("opensearch"), own_index=frozenset({"own"}))
+
+    def opened(name: str) -> AbstractAsyncContextManager[PassageIndex]:
+        return emptied_engine(rules) if name == "opensearch" else embedded_engine(tmp_path_factory.mktemp("engine"))
 
     return opened

@@ -45,10 +45,25 @@ def opensearch_rules(*urls: str, **changes: object) -> OpenSearchRules:
 
 @asynccontextmanager
 async def opensearch_engine(rules: OpenSearchRules) -> AsyncIterator[OpenSearchIndex]:
+    """An engine whose indexes are dropped in the end."""
     opened = OpenSearchIndex(rules)
     try:
         yield opened
         await opened.cluster.ask("DELETE", f"/{rules.prefix}-*")
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
+async def emptied_engine(rules: OpenSearchRules) -> AsyncIterator[OpenSearchIndex]:
+    """An engine whose indexes are emptied first of what the last one left: to make and drop them takes most of a second."""
+    opened = OpenSearchIndex(rules)
+    everything = {"query": {"bool": {"must_not": {"term": {"kind": "tenant"}}}}}
+    try:
+        await opened.check()
+        await opened.cluster.refresh(f"{rules.prefix}-*")
+        await opened.cluster.ask("POST", f"/{rules.prefix}-*/_delete_by_query", everything, {"refresh": "true"})
+        yield opened
     finally:
         await opened.close()
 

@@ -64,13 +64,13 @@ def is_granted(item: AccessFacts, asked: Conditions) -> bool:
 @given(everyone=st.lists(FACTS, min_size=1, max_size=8), asked=st.lists(FILTERS, min_size=1, max_size=6), later=st.lists(FACTS, max_size=4))
 def test_what_is_found_is_exactly_what_the_filter_grants(
     name: str,
-    open_engine: OpenEngine,
+    reopen_engine: OpenEngine,
     everyone: list[AccessFacts],
     asked: list[Conditions],
     later: list[AccessFacts],
 ) -> None:
     async def run() -> None:
-        async with open_engine(name) as engine:
+        async with reopen_engine(name) as engine:
             current = {f"d{n}": replace(item, document_id=DocumentId(f"d{n}")) for n, item in enumerate(everyone)}
             for n, item in enumerate(current.values()):
                 await publish(engine, item, "leave request", seed=n)
@@ -95,7 +95,7 @@ async def check(engine: PassageIndex, current: dict[str, AccessFacts], asked: li
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_twin_corpora_that_differ_in_forbidden_documents_give_the_same_bytes(
-    name: str, open_engine: OpenEngine, data: st.DataObject
+    name: str, reopen_engine: OpenEngine, data: st.DataObject
 ) -> None:
     """BM25 statistics, spelling, ties, counts and rounding are all ways by which hidden text could move what is shown."""
     known = st.sampled_from(["leave", "travel", "budget", "laptop", "holiday", "moonlight", "approval", "weeks", "request", "vendor"])
@@ -105,7 +105,7 @@ def test_twin_corpora_that_differ_in_forbidden_documents_give_the_same_bytes(
     question = " ".join(data.draw(words)) + " moonlihgt aproval"
 
     async def outcome(*, with_hidden: bool) -> tuple[object, str]:
-        async with open_engine(name) as engine:
+        async with reopen_engine(name) as engine:
             for n, text in enumerate(visible):
                 for m, (place, secret) in enumerate(hidden):
                     if with_hidden and place == n:

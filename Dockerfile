@@ -9,7 +9,8 @@ ARG PYTHON_IMAGE=python:3.11.14-slim-trixie
 
 # ---- tools: pip's successor and the build backend, pinned by hash ----------------------------------------------------
 FROM ${PYTHON_IMAGE} AS tools
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 UV_NO_CACHE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never PYTHONDONTWRITEBYTECODE=1
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 UV_NO_CACHE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never PYTHONDONTWRITEBYTECODE=1 \
+    ORT_DISABLE_TELEMETRY=1
 WORKDIR /build
 COPY requirements/bootstrap.txt requirements/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
@@ -67,7 +68,9 @@ RUN rm -rf /usr/local/lib/python3.*/site-packages/* /usr/local/lib/python3.*/ens
     && echo 'portcullis:x:10001:10001::/data:/usr/sbin/nologin' >> /etc/passwd \
     && install --directory --owner=10001 --group=10001 --mode=0700 /data /data/signer
 COPY --from=server /opt/portcullis /opt/portcullis
-ENV PATH=/opt/portcullis/bin:/opt/portcullis/venv/bin:/usr/local/bin:/usr/bin:/bin \
+# The runtime of the models reports to its maker unless it is told not to.
+ENV ORT_DISABLE_TELEMETRY=1 \
+    PATH=/opt/portcullis/bin:/opt/portcullis/venv/bin:/usr/local/bin:/usr/bin:/bin \
     LC_ALL=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

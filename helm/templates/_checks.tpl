@@ -17,11 +17,7 @@
   (list .Values.digestKey.existingSecret "digestKey.existingSecret: name a Secret with 32 bytes in base64")
   (list .Values.signer.verifierKey "signer.verifierKey: say the signer's public key; install with bootstrap=true first to learn it (helm/README.md)")
 ) -}}
-{{- if eq .Values.opensearch.authentication "aws" -}}
-{{- $needs = append $needs (list .Values.opensearch.awsRegion "opensearch.awsRegion: say the region of the domain") -}}
-{{- else -}}
 {{- $needs = append $needs (list .Values.opensearch.existingSecret "opensearch.existingSecret: name a Secret with what the gateway proves itself with to OpenSearch") -}}
-{{- end -}}
 {{- if eq .Values.opensearch.authentication "password" -}}
 {{- $needs = append $needs (list .Values.opensearch.user "opensearch.user: name the user, or choose another opensearch.authentication") -}}
 {{- end -}}

@@ -123,11 +123,9 @@ topologySpreadConstraints:
 - {name: PORTCULLIS_OPENSEARCH_PASSWORD_FILE, value: /run/secrets/portcullis/opensearch-password}
 {{- else if eq .Values.opensearch.authentication "token" }}
 - {name: PORTCULLIS_OPENSEARCH_TOKEN_FILE, value: /run/secrets/portcullis/opensearch-token}
-{{- else if eq .Values.opensearch.authentication "certificate" }}
+{{- else }}
 - {name: PORTCULLIS_OPENSEARCH_CERT_FILE, value: /run/secrets/portcullis/opensearch-client.crt}
 - {name: PORTCULLIS_OPENSEARCH_KEY_FILE, value: /run/secrets/portcullis/opensearch-client.key}
-{{- else }}
-- {name: PORTCULLIS_OPENSEARCH_AWS_REGION, value: {{ .Values.opensearch.awsRegion | quote }}}
 {{- end }}
 {{- if .Values.opensearch.caConfigMap }}
 - {name: PORTCULLIS_OPENSEARCH_CA_FILE, value: /etc/portcullis/opensearch-ca.crt}

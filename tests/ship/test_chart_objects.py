@@ -232,7 +232,6 @@ def test_what_is_missing_is_named_with_what_to_do(path: tuple[str, ...]) -> None
             "ingress.tls",
         ),
         ({"ingress": {"enabled": True, "tls": [{"secretName": "a", "hosts": []}]}}, "ingress.hosts"),
-        ({"opensearch": {"authentication": "aws"}}, "opensearch.awsRegion"),
         ({"policies": {"existingConfigMap": "rules"}}, "policies.items"),
         ({"policies": {"existingConfigMap": "rules", "items": [{"key": "a", "path": "rules.csv"}], "files": {"rules.csv": ""}}}, "exclude"),
         ({"tenant": "other"}, "signer.verifierKey is not the key of portcullis/other"),

@@ -4,8 +4,6 @@ import base64
 import json
 import re
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +22,11 @@ from app.sample import read_people
 from app.settings import Settings
 from app.storage import schema
 from tests.conftest import ROOT, missing
-from tests.services.postgres import FAST, Server, binaries, system_binaries
+from tests.services.postgres import FAST, Server, binaries
+from tests.ship.conftest import COMPOSE, make_secrets, set_up_roles
 
-FOLDER = ROOT / "examples" / "compose"
-REALM = json.loads((FOLDER / "keycloak" / "realm.json").read_text(encoding="utf-8"))
+REALM = json.loads((COMPOSE / "keycloak" / "realm.json").read_text(encoding="utf-8"))
 CLIENT = REALM["clients"][0]
-
-
-@pytest.fixture(scope="module")
-def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of secrets, freshly made."""
-    if shutil.which("openssl") is None:
-        missing("openssl makes the secrets of the compose file")
-    copy = tmp_path_factory.mktemp("compose")
-    shutil.copytree(FOLDER, copy, dirs_exist_ok=True, ignore=lambda folder, names: names if folder.endswith("secrets") else [])
-    (copy / "secrets").mkdir(exist_ok=True)
-    _make(copy)
-    return copy / "secrets"
-
-
-def _make(folder: Path) -> None:
-    done = subprocess.run(["/bin/sh", str(folder / "make-secrets.sh")], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 # ---- secrets ---------------------------------------------------------------------------------------------------------
@@ -72,14 +53,14 @@ def test_passwords_are_long_different_and_made_anew_for_each_installation(secret
     assert all(re.fullmatch(r"[0-9a-f]{48}", one) for one in passwords)
     shutil.copytree(secrets.parent, tmp_path / "other", ignore=lambda folder, names: names if folder.endswith("secrets") else [])
     (tmp_path / "other" / "secrets").mkdir(exist_ok=True)
-    _make(tmp_path / "other")
+    make_secrets(tmp_path / "other")
     others = {path.read_text(encoding="utf-8") for path in (tmp_path / "other" / "secrets").glob("*_password")}
     assert others & set(passwords) == set()
 
 
 def test_a_second_run_changes_nothing(secrets: Path) -> None:
     before = {path.name: path.read_bytes() for path in secrets.iterdir()}
-    _make(secrets.parent)
+    make_secrets(secrets.parent)
     assert {path.name: path.read_bytes() for path in secrets.iterdir()} == before
 
 
@@ -111,7 +92,7 @@ def test_each_certificate_is_good_for_its_duty_only_and_the_authority_cannot_sig
 
 
 def test_nothing_in_the_folder_of_secrets_can_be_committed() -> None:
-    assert (FOLDER / "secrets" / ".gitignore").read_text(encoding="utf-8").splitlines()[-2:] == ["*", "!.gitignore"]
+    assert (COMPOSE / "secrets" / ".gitignore").read_text(encoding="utf-8").splitlines()[-2:] == ["*", "!.gitignore"]
 
 
 # ---- the issuer's realm ----------------------------------------------------------------------------------------------
@@ -164,13 +145,13 @@ def test_the_client_takes_codes_with_pkce_at_one_address_and_nothing_else() -> N
 
 
 def test_the_index_speaks_only_to_holders_of_a_certificate_and_knows_no_password(secrets: Path) -> None:
-    node = yaml.safe_load((FOLDER / "opensearch" / "opensearch.yml").read_text(encoding="utf-8"))
+    node = yaml.safe_load((COMPOSE / "opensearch" / "opensearch.yml").read_text(encoding="utf-8"))
     assert node["plugins.security.ssl.http.enabled"] is True
     assert node["plugins.security.ssl.http.clientauth_mode"] == "REQUIRE"
     assert "plugins.security.disabled" not in node
     subject = x509.load_pem_x509_certificate((secrets / "opensearch.pem").read_bytes()).subject
     assert node["plugins.security.nodes_dn"] == [subject.rfc4514_string()]
-    security = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (FOLDER / "opensearch" / "security").glob("*.yml")}
+    security = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (COMPOSE / "opensearch" / "security").glob("*.yml")}
     assert set(security["internal_users"]) == {"_meta"}
     dynamic = security["config"]["config"]["dynamic"]
     assert dynamic["http"]["anonymous_auth_enabled"] is False
@@ -178,7 +159,7 @@ def test_the_index_speaks_only_to_holders_of_a_certificate_and_knows_no_password
 
 
 def test_a_certificate_opens_the_gateways_indexes_and_no_other() -> None:
-    security = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (FOLDER / "opensearch" / "security").glob("*.yml")}
+    security = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (COMPOSE / "opensearch" / "security").glob("*.yml")}
     roles, mapping = security["roles"], security["roles_mapping"]
     assert {role: one["users"] for role, one in mapping.items() if role != "_meta"} == {
         "portcullis_gateway": ["portcullis-gateway"],
@@ -192,40 +173,6 @@ def test_a_certificate_opens_the_gateways_indexes_and_no_other() -> None:
 # ---- the database's walls, on a real server --------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def server(secrets: Path) -> Iterator[Server]:
-    """A PostgreSQL set up as the compose file does: the roles by the same file, the rules of access by the same file, TLS."""
-    found = next(iter(system_binaries()), None)
-    if found is None:
-        missing("PostgreSQL with TLS: install the system's postgresql")
-    tls = {"ssl": "on", "ssl_cert_file": "server.pem", "ssl_key_file": "server.key", "ssl_min_protocol_version": "TLSv1.3"}
-    made = Server.make(FAST | tls, found)
-    try:
-        data = made.folder / "data"
-        owner = data.stat()
-        for source, target in (("postgres.pem", "server.pem"), ("postgres.key", "server.key")):
-            shutil.copyfile(secrets / source, data / target)
-            (data / target).chmod(0o600)
-            shutil.chown(data / target, owner.st_uid, owner.st_gid)
-        made.start()
-        _set_up(made, secrets)
-        shutil.copyfile(FOLDER / "postgres" / "pg_hba.conf", data / "pg_hba.conf")
-        made.run("pg_ctl", "reload", "-D", data)
-        yield made
-    finally:
-        made.remove()
-
-
-def _set_up(server: Server, secrets: Path) -> None:
-    statements, here = server.folder / "roles.sql", server.folder / "secrets"
-    shutil.copytree(secrets, here)
-    text = (FOLDER / "postgres" / "10-roles.sql").read_text(encoding="utf-8").replace("/run/secrets/", f"{here}/")
-    statements.write_text(text, encoding="utf-8")
-    for path in (server.folder, here):
-        path.chmod(0o755)
-    server.run("psql", "-v", "ON_ERROR_STOP=1", "-h", server.folder, "-p", server.port, "-U", "postgres", "-f", statements)
-
-
 def test_roles_and_schema_are_made_on_the_newest_server_too(secrets: Path) -> None:
     """From version 16 on, whoever makes a role has to be its administrator to grant it; the image's version is newer than that."""
     if binaries() is None:
@@ -233,7 +180,7 @@ def test_roles_and_schema_are_made_on_the_newest_server_too(secrets: Path) -> No
     newest = Server.make(FAST)
     try:
         newest.start()
-        _set_up(newest, secrets)
+        set_up_roles(newest, secrets)
         schema.upgrade(newest.url("portcullis", "deployer"), ROOT / "migrations")
         schema.check_current(newest.url("portcullis", "gateway"), ROOT / "migrations")
     finally:

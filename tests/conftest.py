@@ -20,7 +20,7 @@ from app.main import create_app
 from app.settings import Settings, load_settings
 from app.wiring import Models, Services, load_models, move_store, open_services
 from tests.conformance.stores import STORES, Store
-from tests.services.postgres import Cluster, binaries, start_for_run
+from tests.services.postgres import Cluster, address_in, binaries, start_for_run
 
 ROOT = Path(__file__).parents[1]
 BASE_URL = "http://127.0.0.1:8080"
@@ -61,7 +61,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
         fcntl.flock(lock, fcntl.LOCK_EX)
         state = root / "postgres.json"
         if state.exists():
-            return Cluster(json.loads(state.read_text(encoding="utf-8"))["url"])
+            return Cluster(address_in(state))
         if given := os.environ.get("PORTCULLIS_TEST_POSTGRES"):
             Cluster(given).prepare(ROOT / "migrations")
             state.write_text(json.dumps({"url": given}), encoding="utf-8")

@@ -5,7 +5,7 @@ limits on the server, and a server that no longer answers at all is given up on 
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +28,16 @@ OLDEST_SERVER = 150000
 _CONNECT_WITHIN_S = 3
 _STATEMENT_WITHIN_S = 5
 _GIVE_UP_AFTER_S = 7.0
+_ALWAYS = {
+    "timezone": "UTC",
+    "lock_timeout": "2s",
+    "statement_timeout": f"{_STATEMENT_WITHIN_S}s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+_READS = {"default_transaction_isolation": "repeatable read", "default_transaction_read_only": "on"}
+_WRITES = {"synchronous_commit": "on"}
+"""The session's, whatever the server's is: a commit that was not flushed must never count as one."""
+_WHITESPACE, _ESCAPED_SPACE = re.compile(r"(?=\s)"), r"\\"
 _STALE_STATES = {"25006", "57P01", "57P02", "57P03", "08006"}
 """The server is going away or has become a standby: every connection to it is of no more use."""
 
@@ -45,11 +55,16 @@ def conninfo(url: str) -> str:
     return plain
 
 
-def async_engine(url: str, tenant: str, from_json: Callable[[str | bytes], Any]) -> AsyncEngine:
-    """The gateway's engine: read committed, times UTC, rows of one tenant, commits flushed to disk before they are confirmed."""
+def async_engine(url: str, tenant: str, from_json: Callable[[str | bytes], Any], *, writes: bool) -> AsyncEngine:
+    """One of the gateway's two engines, each for the rows of one tenant: reads see one snapshot, writes what was committed last.
+
+    Two, since a connection's kind is settled when it is opened. Told anew each time, a request that is cut off in that moment leaves its
+    connection to nobody.
+    """
+    kind = _WRITES if writes else _READS
     engine = create_async_engine(
         DIALECT,
-        async_creator=_connector(conninfo(url), tenant, from_json),
+        async_creator=_connector(conninfo(url), {**_ALWAYS, **kind, "portcullis.tenant": tenant}, from_json),
         pool_size=8,
         max_overflow=8,
         pool_timeout=2.0,
@@ -71,17 +86,10 @@ def blocking_engine(url: str) -> Engine:
     return create_engine(DIALECT, creator=connect, poolclass=NullPool, hide_parameters=True, use_native_hstore=False)
 
 
-def _connector(dsn: str, tenant: str, from_json: Callable[[str | bytes], Any]) -> Callable[[], Awaitable["_BoundedConnection"]]:
-    # Session settings, not the server's: a commit that was not flushed must never count as one.
-    settings = {
-        "timezone": "UTC",
-        "synchronous_commit": "on",
-        "lock_timeout": "2s",
-        "statement_timeout": f"{_STATEMENT_WITHIN_S}s",
-        "idle_in_transaction_session_timeout": "60s",
-        "portcullis.tenant": tenant,
-    }
-    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+def _connector(
+    dsn: str, settings: Mapping[str, str], from_json: Callable[[str | bytes], Any]
+) -> Callable[[], Awaitable["_BoundedConnection"]]:
+    options = " ".join(f"-c {name}={_WHITESPACE.sub(_ESCAPED_SPACE, value)}" for name, value in settings.items())
     adapters = _adapters(from_json)
 
     async def connect() -> _BoundedConnection:

@@ -20,12 +20,14 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from app.errors import UpstreamUnavailableError
 from app.storage.driver import connector
 
 _WRITE = "portcullis_write"
 _LOCK_WAIT_S = 2.0
+_RETURN_TRIES, _RETURN_WAIT_S = 200, 0.01
 _TAKE_TURN = "SELECT pg_advisory_xact_lock(5795270061)"
 
 
@@ -49,14 +51,13 @@ class Database:
     def __init__(self, url: str, tenant: str = "") -> None:
         self.is_sqlite = url.startswith("sqlite+aiosqlite:///")
         if self.is_sqlite:
-            self._engine = _sqlite_engine(make_url(url))
+            self._reading = _sqlite_engine(make_url(url))
+            self._writing = self._reading.execution_options(**{_WRITE: True})
         else:
             from app.storage import postgres  # noqa: PLC0415 - its driver is a tenth of a second of every start on a laptop
 
-            self._engine = postgres.async_engine(url, tenant, _from_json)
-        snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        self._reading = self._engine.execution_options(**snapshot)
-        self._writing = self._engine.execution_options(**{_WRITE: True})
+            self._reading = postgres.async_engine(url, tenant, _from_json, writes=False)
+            self._writing = postgres.async_engine(url, tenant, _from_json, writes=True)
         self._writers, self._appenders = asyncio.Lock(), asyncio.Lock()
 
     @asynccontextmanager
@@ -89,8 +90,13 @@ class Database:
             pass
 
     async def close(self) -> None:
-        """Give back every connection."""
-        await self._engine.dispose()
+        """Give back every connection. Those of work that was just cancelled are on their way back to the pool."""
+        for engine in (self._reading, self._writing):
+            for _ in range(_RETURN_TRIES):
+                if not isinstance(engine.pool, QueuePool) or not engine.pool.checkedout():
+                    break
+                await asyncio.sleep(_RETURN_WAIT_S)
+            await engine.dispose()
 
 
 def _sqlite_engine(url: URL) -> AsyncEngine:

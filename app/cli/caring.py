@@ -61,7 +61,7 @@ def migrate_store(data: DataOption = None, as_json: JsonOption = False) -> None:
 
     def note(table: str, rows: int) -> None:
         if not as_json and rows:
-            typer.echo(f"{table:<20} {rows} rows")
+            typer.echo(f"{table:<20} {rows}")
 
     counts = asyncio.run(move_store(settings, note))
     say(as_json, {"tables": counts}, f"Moved and checked: {sum(counts.values())} rows. {_AFTER_MOVE.format(settings.data)}")

@@ -60,6 +60,13 @@ def pack_sentences(vectors: Matrix) -> bytes:
     return np.rint(vectors * (127.0 / np.where(peaks > 0, peaks, 1.0))).astype(np.int8).tobytes()
 
 
+def unpack_sentences(packed: bytes, dim: int) -> Matrix:
+    """Unit vectors of what `pack_sentences` stored, shape (n, dim); packed again, they are the same bytes."""
+    rows = np.frombuffer(packed, np.int8).reshape(-1, dim).astype(np.float32)
+    norms = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    return (rows / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+
+
 def sentence_cosines(packed: Sequence[bytes], vector: Vector) -> list[tuple[float, ...]]:
     """Cosines of packed sentences, one tuple per chunk, exact to the last bit in whatever order the processor adds.
 

@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from app.domain.content import Document, DocumentId, DocumentState
+from app.domain.content import DocumentId, DocumentState
 from app.domain.identity import TenantId
 from app.domain.ports import PassageIndex
 from app.domain.search import AccessFacts, IndexedDocument
-from app.ingest.analysis import AnalyzedDocument, indexed_chunks
+from app.ingest.analysis import indexed_chunks
 from app.ingest.jobs import embed_job
+from app.ingest.stored import stored_analysis
 from app.ingest.vectors import VectorRules
 from app.storage import document_rows, job_rows
 from app.storage.document_rows import Standing
-from app.storage.transaction import Database, Transaction
+from app.storage.transaction import Database
 
 _SYSTEM = "system:reconcile"
 _JOBS_PER_COMMIT = 200
@@ -94,7 +95,7 @@ class ReconcileIndex:
                 await self.index.remove(document_id)
                 return
             await self.index.put_access(AccessFacts.of(document))
-            analyzed = await _stored(tx, document, document.live_version)
+            analyzed = await stored_analysis(tx, document, document.live_version)
             await self.index.put_version(AccessFacts.of(document), document.live_version, indexed_chunks(analyzed))
             await self.index.make_live(document_id, document.live_version)
             await job_rows.enqueue(tx, embed_job(_SYSTEM, document, document.live_version))
@@ -122,25 +123,3 @@ def _fault(standing: Standing | None, held: IndexedDocument | None, marks: Mappi
         return "stale_access"
     is_embedded = held.vectors == held.chunks and standing.mark == marks.get(standing.collection)
     return "" if is_embedded or is_at_work else "without_vectors"
-
-
-async def _stored(tx: Transaction, document: Document, version: int) -> AnalyzedDocument:
-    """The analysis as it was kept at ingest."""
-    row = await document_rows.get_version(tx, document.document_id, version)
-    chunks = await document_rows.version_chunks(tx, document.document_id, version)
-    if row is None:
-        message = f"document {document.document_id} is live without a stored version"
-        raise LookupError(message)
-    return AnalyzedDocument(
-        title=row.title,
-        title_spans=row.title_spans,
-        source_uri=document.source_uri,
-        source_spans=row.source_spans,
-        keywords=row.keywords,
-        keyword_spans=row.keyword_spans,
-        text=row.text,
-        spans=row.spans,
-        chunks=tuple(chunks),
-        language=document.language,
-        detector_digest=row.detector_digest,
-    )

@@ -34,7 +34,6 @@ from app.govern.receipts import ReadReceipts
 from app.govern.retention import ApplyRetention
 from app.govern.sign_ins import RecordSignIn
 from app.govern.trail import ReadAuditTrail
-from app.index.embedded import EmbeddedIndex
 from app.ingest.document import IngestDocument
 from app.ingest.reconcile import ReconcileIndex
 from app.ingest.sandbox import ParseLimits, ParserSandbox
@@ -49,6 +48,7 @@ from app.settings import DEMO_MARKER, Settings
 from app.storage import schema
 from app.storage.transaction import Database
 from app.wiring.background import note_start, reconcile, start_background
+from app.wiring.indexes import open_index
 from app.wiring.people import NO_ISSUER, identity_for
 from app.wiring.services import PolicyWatch, Services
 
@@ -113,8 +113,7 @@ def check_settings(settings: Settings) -> None:
 async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, embedder: LocalEmbedder) -> Services:
     tenant, database = TenantId(settings.tenant), Database(settings.record_url, settings.tenant)
     stack.push_async_callback(database.close)
-    index = EmbeddedIndex(settings.data / "index.db", dictionary=embedder.known_words())
-    stack.callback(index.close)
+    index = await open_index(settings, embedder, stack)
     signer = RemoteSigner(settings.verifier_key) if settings.verifier_key else CheckpointSigner(settings.data / "signer")
     audit, policy, redaction = AuditLog(database, signer), PolicyBook(), RedactionBook()
     sandbox = ParserSandbox(ParseLimits(settings.parse_memory_bytes, settings.parse_seconds, settings.parse_seconds * 2.0))

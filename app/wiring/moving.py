@@ -1,5 +1,6 @@
-"""Moves an embedded installation to PostgreSQL."""
+"""Moves an embedded installation to PostgreSQL and, where one is named, to OpenSearch."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -8,10 +9,14 @@ from app.audit.signer import CheckpointSigner
 from app.domain.identity import TenantId
 from app.errors import ConfigurationError
 from app.govern.move import MoveStore
+from app.index.stored_vectors import read_vectors
+from app.ingest.copy_index import CopyIndex
+from app.llm.embedder import LocalEmbedder
 from app.settings import Settings
 from app.storage import schema
 from app.storage.transaction import Database
 from app.wiring.background import hold_file
+from app.wiring.indexes import open_index
 
 
 async def move_store(settings: Settings, note: Callable[[str, int], None]) -> dict[str, int]:
@@ -35,5 +40,9 @@ async def move_store(settings: Settings, note: Callable[[str, int], None]) -> di
         source, target = Database(settings.embedded_url), Database(settings.owner_url, settings.tenant)
         stack.push_async_callback(source.close)
         stack.push_async_callback(target.close)
-        move = MoveStore(source, target, AuditLog(target, CheckpointSigner(settings.data / "signer")))
-        return await move.run(TenantId(settings.tenant), note)
+        tenant, vectors = TenantId(settings.tenant), settings.data / "index.db"
+        if settings.opensearch_url:
+            index = await open_index(settings, await asyncio.to_thread(LocalEmbedder, settings.models / "embedder", threads=1), stack)
+            copy = CopyIndex(source, index, lambda document_id, version: read_vectors(vectors, document_id, version))
+            note("index", await copy.run(tenant))
+        return await MoveStore(source, target, AuditLog(target, CheckpointSigner(settings.data / "signer"))).run(tenant, note)

@@ -12,6 +12,7 @@ from app.answer.search import SearchPassages
 from app.audit.log import AuditLog
 from app.domain.content import Collection
 from app.domain.identity import TenantId
+from app.domain.ports import PassageIndex
 from app.errors import PolicyInvalidError, PortcullisError
 from app.govern.activate import ActivatePolicyBundle
 from app.govern.collections import ManageCollections
@@ -30,7 +31,6 @@ from app.identity.sessions import Sessions
 from app.identity.sign_in import SignIn
 from app.identity.subjects import ClaimNames
 from app.identity.tokens import TokenVerifier
-from app.index.embedded import EmbeddedIndex
 from app.ingest.reconcile import ReconcileIndex
 from app.ingest.submit import SubmitDocument
 from app.ingest.worker import Worker
@@ -121,7 +121,7 @@ class Services:
     privacy: AnalyzeText
     activate: ActivatePolicyBundle
     policy: PolicyBook
-    index: EmbeddedIndex
+    index: PassageIndex
     embedder: LocalEmbedder
     policy_watch: PolicyWatch
 

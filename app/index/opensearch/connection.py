@@ -27,6 +27,8 @@ Body = dict[str, Any]
 Reply = Mapping[str, Any]
 
 _ATTEMPTS = 6
+_ATTEMPTS_AT_ONE = 3
+_TOO_MANY = 429
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 _BUSY = {429, 502, 503, 504}
@@ -100,8 +102,11 @@ class Cluster:
         )
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, those to nodes that did not answer as well, which the client forgets."""
+        pool = self._client.transport.connection_pool
         await self._client.close()
+        for one in getattr(pool, "orig_connections", ()):
+            await one.close()
 
     async def ask(self, method: str, path: str, body: Body | None = None, params: Mapping[str, str] | None = None) -> Reply | None:
         """Send one request; `None` when what it names does not exist. Raises VersionConflictError and UpstreamUnavailableError."""
@@ -154,7 +159,7 @@ class Cluster:
         waiting, is_whole = list(operations), True
         for attempt in range(_ATTEMPTS):
             if attempt:
-                await asyncio.sleep(min(_FIRST_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
+                await _pause(attempt)
             again = []
             for one, outcome in await self._outcomes(waiting):
                 status = outcome.get("status", 0)
@@ -184,13 +189,23 @@ class Cluster:
         return list(zip(operations, outcomes, strict=True))
 
     async def _send(self, method: str, path: str, data: bytes | None, params: Mapping[str, str]) -> Any:  # noqa: ANN401 - parsed JSON
+        """Send once, and again a few times while the server says that it has too much to do and did nothing."""
         headers = {"content-type": "application/x-ndjson" if path in ("/_bulk", "/_msearch") else "application/json"}
-        try:
-            return await self._client.transport.perform_request(method, path, params=dict(params), body=data, headers=headers)
-        except TransportError:
-            raise
-        except (OpenSearchException, OSError, ValueError) as error:
-            raise malformed() from error
+        for attempt in range(_ATTEMPTS_AT_ONE):
+            try:
+                return await self._client.transport.perform_request(method, path, params=dict(params), body=data, headers=headers)
+            except TransportError as error:
+                if error.status_code != _TOO_MANY or attempt == _ATTEMPTS_AT_ONE - 1:
+                    raise
+                await _pause(attempt)
+            except (OpenSearchException, OSError, ValueError) as error:
+                raise malformed() from error
+        raise malformed()
+
+
+async def _pause(attempt: int) -> None:
+    """Wait longer each time, and not as long as everybody else."""
+    await asyncio.sleep(min(_FIRST_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
 
 
 def path_of(*parts: str) -> str:

@@ -206,7 +206,7 @@ class _Balancer(httpx.AsyncBaseTransport):
     """Sends each request to the next replica, as a load balancer does."""
 
     def __init__(self, applications: Sequence[FastAPI]) -> None:
-        self.applications = applications
+        self.app = applications[0]
         self._next = itertools.cycle([httpx.ASGITransport(one, raise_app_exceptions=False) for one in applications])
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -1,15 +1,16 @@
 """RecordSignIn: a browser session opens and ends together with its record."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.audit.events import Happening, by_caller, by_system
 from app.audit.log import AuditLog
 from app.domain.access import Outcome
 from app.domain.audit import EventType, Reference
-from app.domain.identity import Caller, TenantId
+from app.domain.identity import Caller, SubjectId, TenantId
 from app.errors import AccessDeniedError
+from app.identity.logout import Logout
 from app.identity.sessions import Session, Sessions
 from app.identity.subjects import with_purpose
 from app.storage import people_rows
@@ -50,6 +51,18 @@ class RecordSignIn:
             happening = Happening(EventType.ACTION_DENIED, Outcome.DENY, "purpose_not_assigned", fields={"action": "declare_purpose"})
             await self.audit.record(by_caller(caller, happening))
             raise
+
+    async def ended_by_issuer(self, tenant: TenantId, logout: Logout) -> int:
+        """End the sessions that the issuer says are over, each on record, for every replica; returns how many there were."""
+        subject_id = SubjectId(f"{logout.issuer}|{logout.subject}") if logout.subject else None
+        # A token tells whole seconds: a session of the same second may be older or younger, and ending it is the safe side.
+        before = logout.issued_at + timedelta(seconds=1)
+        async with self.database.write() as tx:
+            ended = await people_rows.end_sessions(tx, tenant, subject_id, logout.sid, before)
+            for one in ended:
+                happening = Happening(EventType.SIGNED_OUT, reason_code="by_issuer", references=(Reference("subject", one),))
+                await self.audit.record_in(tx, by_system(tenant, happening))
+        return len(ended)
 
     async def end(self, session: Session, request_id: str) -> None:
         """Sign out, on record."""

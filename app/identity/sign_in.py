@@ -74,7 +74,8 @@ class SignIn:
         if claims["sub"] != identity["sub"]:
             reason = "tokens_of_two_subjects"
             raise NotAuthenticatedError(reason)
-        return claims
+        # The issuer ends sessions by this name; not every issuer puts it into access tokens.
+        return {**claims, "sid": identity["sid"]} if isinstance(identity.get("sid"), str) else claims
 
 
 async def take_attempt(tx: Transaction, state: str) -> LoginAttempt | None:

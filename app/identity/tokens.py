@@ -11,17 +11,21 @@ from app.identity.keys import KeySource
 
 MAX_TOKEN_CHARS = 16_384
 _KEY_TYPE = {"RS256": "RSA", "RS384": "RSA", "RS512": "RSA", "PS256": "RSA", "ES256": "EC", "ES384": "EC", "ES512": "EC"}
-_REQUIRED = ("exp", "iat", "iss", "aud", "sub")
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """What a token must say. `algorithms` holds asymmetric ones only; `leeway_s` is the clock difference allowed, in seconds."""
+    """What a token must say. `algorithms` holds asymmetric ones only; `leeway_s` is the clock difference allowed, in seconds.
+
+    `types` are the values of the header `typ` taken, in lower case; `required` the claims that must be there.
+    """
 
     issuer: str
     audience: str
     algorithms: tuple[str, ...] = ("RS256", "ES256")
     leeway_s: int = 30
+    types: frozenset[str] = frozenset({"jwt", "at+jwt", "application/at+jwt"})
+    required: tuple[str, ...] = ("exp", "iat", "iss", "aud", "sub")
 
 
 class TokenVerifier:
@@ -48,7 +52,7 @@ class TokenVerifier:
         if key.get("kty") != _KEY_TYPE[header["alg"]] or key.get("alg", header["alg"]) != header["alg"]:
             reason = "key_and_algorithm_differ"
             raise NotAuthenticatedError(reason)
-        options = {"leeway": self._rules.leeway_s, **{f"require_{claim}": True for claim in _REQUIRED}}
+        options = {"leeway": self._rules.leeway_s, **{f"require_{claim}": True for claim in self._rules.required}}
         try:
             claims = jwt.decode(
                 token, key, algorithms=[header["alg"]], audience=self._rules.audience, issuer=self._rules.issuer, options=options
@@ -77,13 +81,15 @@ class TokenVerifier:
         if not isinstance(header.get("kid"), str) or not header["kid"]:
             reason = "no_kid"
             raise NotAuthenticatedError(reason)
-        if str(header.get("typ", "JWT")).lower() not in {"jwt", "at+jwt", "application/at+jwt"}:
+        if str(header.get("typ", "JWT")).lower() not in self._rules.types:
             reason = "not_an_access_token"
             raise NotAuthenticatedError(reason)
         return dict(header)
 
     def _checked(self, claims: dict[str, Any]) -> dict[str, Any]:
         subject = claims.get("sub")
+        if subject is None and "sub" not in self._rules.required:
+            return claims
         if not isinstance(subject, str) or not subject or "\x00" in subject:
             reason = "no_subject"
             raise NotAuthenticatedError(reason)

@@ -79,6 +79,23 @@ async def end_session(tx: Transaction, session_digest: str) -> None:
     await tx.connection.execute(delete(web_session).where(web_session.c.session_digest == session_digest))
 
 
+async def end_sessions(
+    tx: Transaction, tenant: TenantId, subject_id: SubjectId | None, sid: str | None, before: datetime
+) -> list[SubjectId]:
+    """Forget the sessions of a subject, of an issuer's session `sid`, or of both where both are given; returns whose they were.
+
+    Sessions opened after `before` stay.
+    """
+    meant = [web_session.c.tenant == tenant, web_session.c.created_at <= before]
+    if subject_id is not None:
+        meant.append(web_session.c.subject_id == subject_id)
+    if sid is not None:
+        meant.append(web_session.c.claims["sid"].as_string() == sid)
+    whose = (await tx.connection.execute(select(web_session.c.subject_id).where(*meant))).scalars().all()
+    await tx.connection.execute(delete(web_session).where(*meant))
+    return [SubjectId(one) for one in whose]
+
+
 async def put_subject(tx: Transaction, tenant: TenantId, subject_id: SubjectId, claims: dict[str, Any], moment: datetime) -> None:
     """Keep the claims a subject was last seen with, so that decisions about them can be explained."""
     same = (known_subject.c.tenant == tenant, known_subject.c.subject_id == subject_id)

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from app.errors import NotAuthenticatedError
+from app.identity.logout import read_logout
 from app.identity.sign_in import take_attempt
 from app.web.dependencies import COOKIE, Checked, Wired, own_path
 from app.web.templating import page
@@ -67,6 +68,19 @@ async def sign_out(request: Request, services: Wired, session: Checked) -> Respo
     response = RedirectResponse("/sign-in", 303)
     response.delete_cookie(COOKIE, path="/")
     return response
+
+
+@router.post("/auth/back-channel-logout")
+async def back_channel_logout(services: Wired, logout_token: Annotated[str, Form()] = "") -> Response:
+    """The issuer says that somebody's sessions are over (OpenID Connect Back-Channel Logout 1.0): every replica forgets them."""
+    headers = {"Cache-Control": "no-store"}
+    try:
+        logout = await read_logout(services.identity.logouts, logout_token)
+    except NotAuthenticatedError as error:
+        await services.sign_ins.refused(services.tenant, f"logout: {error.reason}")
+        return JSONResponse({"error": "invalid_request"}, 400, headers)
+    await services.sign_ins.ended_by_issuer(services.tenant, logout)
+    return Response(status_code=200, headers=headers)
 
 
 def _callback(services: Wired) -> str:

@@ -8,6 +8,7 @@ from app.domain.identity import TenantId
 from app.errors import ConfigurationError
 from app.identity.demo_issuer import DemoIssuer, IssuerAddress, is_loopback
 from app.identity.keys import KeySource, RemoteKeys
+from app.identity.logout import logout_rules
 from app.identity.sessions import Sessions
 from app.identity.sign_in import SignIn
 from app.identity.subjects import ClaimNames
@@ -37,7 +38,8 @@ def identity_for(settings: Settings, stack: AsyncExitStack) -> Identity:
     names = ClaimNames(settings.claim_groups, settings.claim_roles, settings.claim_clearance, settings.claim_purposes)
     secret = settings.oidc_client_secret.get_secret_value() if settings.oidc_client_secret else None
     sign_in = SignIn(settings.oidc_client_id, secret, access, identity, remote)
-    return Identity(access, Sessions(TenantId(settings.tenant), names), sign_in, names, demo)
+    logouts = TokenVerifier(logout_rules(issuer, settings.oidc_client_id, settings.oidc_algorithms, settings.oidc_leeway_s), keys)
+    return Identity(access, Sessions(TenantId(settings.tenant), names), sign_in, names, demo, logouts)
 
 
 def demo_issuer(settings: Settings) -> DemoIssuer:

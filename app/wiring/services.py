@@ -55,6 +55,7 @@ class Identity:
     sign_in: SignIn
     claims: ClaimNames
     demo: DemoIssuer | None
+    logouts: TokenVerifier
 
 
 class PolicyWatch:

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import Gateway
 from tests.e2e.attack import assert_problem, faceless, sample_document, take_in
 
+columns = ("laptop", "company")
 ABSENT = "doc_0190a5b0-0000-7000-8000-000000000000"
 PEOPLE = (
     "engineer",

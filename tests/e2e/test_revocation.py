@@ -27,6 +27,7 @@ from app.wiring import Models, Services, open_services
 from tests.conftest import ROOT, Gateway, caller_as, gateway_in, settings_in
 from tests.e2e.attack import faceless, sample_document, trail
 
+columns = ("laptop", "company")
 QUESTION = "How much parental leave do I get?"
 DOCUMENT = "hr/parental-leave"
 TRIALS = 200

@@ -19,6 +19,7 @@ from app.wiring import Services
 from tests.conftest import Gateway, caller_as
 from tests.e2e.attack import sample_document, trail
 
+columns = ("laptop", "company")
 SEVERANCE = Submission(
     "hr",
     b"The severance of the zebrafish team is 77123 euros.",

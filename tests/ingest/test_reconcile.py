@@ -13,6 +13,7 @@ from app.storage import document_rows
 from app.wiring import Models, Services, open_services
 from tests.conftest import caller_as, gateway_in, settings_in
 
+columns = ("laptop", "company")
 QUESTION = SearchRequest("How much parental leave do I get?", SearchLimits())
 
 

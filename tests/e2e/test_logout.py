@@ -1,0 +1,97 @@
+"""The issuer ends sessions (back-channel logout): on whatever replica it tells, the next request on any meets a closed door."""
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from app.web.dependencies import COOKIE
+from tests.conftest import BASE_URL, Gateway
+
+columns = ("laptop", "company")
+EVENT = {"http://schemas.openid.net/event/backchannel-logout": {}}
+
+
+async def signed_in(gateway: Gateway, person: str, sid: str | None = None) -> httpx.AsyncClient:
+    """A browser of its own with a session, opened as the callback opens it."""
+    claims = await gateway.services.identity.tokens.verify(gateway.token(person)["Authorization"].removeprefix("Bearer "))
+    secret, _ = await gateway.services.sign_ins.open({**claims, "sid": sid} if sid else claims, "req_test")
+    browser = httpx.AsyncClient(transport=gateway.client._transport, base_url=BASE_URL, cookies={COOKIE: secret})
+    browser.headers["accept"] = "text/html"
+    assert (await browser.get("/ask")).status_code == 200
+    return browser
+
+
+def logout_token(gateway: Gateway, person: str = "engineer", kind: str = "logout+jwt", **changes: Any) -> str:  # noqa: ANN401 - claims
+    demo = gateway.services.identity.demo
+    assert demo is not None
+    claims = {"sub": person, "aud": demo.address.client_id, "events": EVENT, **changes}
+    return demo._sign({name: value for name, value in claims.items() if value is not None}, kind)
+
+
+async def tell(gateway: Gateway, token: str) -> int:
+    return (await gateway.client.post("/auth/back-channel-logout", data={"logout_token": token})).status_code
+
+
+async def test_a_person_logged_out_by_the_issuer_is_out_everywhere_and_others_stay(gateway: Gateway) -> None:
+    first, second, other = [await signed_in(gateway, who) for who in ("engineer", "engineer", "hr-partner")]
+    assert await tell(gateway, logout_token(gateway)) == 200
+    for _ in range(2):
+        assert (await first.get("/ask")).status_code == 303
+        assert (await second.get("/ask")).status_code == 303
+        assert (await other.get("/ask")).status_code == 200
+    async with gateway.services.database.read() as tx:
+        rows = (await tx.connection.exec_driver_sql("SELECT count(*) FROM audit_event WHERE type = 'auth.logout'")).scalar_one()
+    assert rows == 2
+
+
+async def test_the_end_of_one_session_of_the_issuer_leaves_the_person_their_others(gateway: Gateway) -> None:
+    phone, desk = await signed_in(gateway, "engineer", "phone"), await signed_in(gateway, "engineer", "desk")
+    assert await tell(gateway, logout_token(gateway, sub=None, sid="phone")) == 200
+    assert [(await one.get("/ask")).status_code for one in (phone, phone, desk)] == [303, 303, 200]
+
+
+async def test_a_token_sent_twice_ends_nothing_that_began_after_it(gateway: Gateway) -> None:
+    await signed_in(gateway, "engineer")
+    token = logout_token(gateway)
+    assert await tell(gateway, token) == 200
+    time.sleep(2.1)  # noqa: ASYNC251 - past the second in which the token was made
+    again = await signed_in(gateway, "engineer")
+    assert await tell(gateway, token) == 200
+    assert (await again.get("/ask")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"events": None},
+        {"events": "http://schemas.openid.net/event/backchannel-logout"},
+        {"events": {"http://example.org/other": {}}},
+        {"nonce": "n"},
+        {"aud": "somebody-else"},
+        {"sub": None},
+        {"sub": ""},
+        {"sid": 7},
+        {"kind": "at+jwt"},
+    ],
+)
+async def test_a_token_that_is_no_logout_ends_nothing(gateway: Gateway, changes: dict[str, Any]) -> None:
+    browser = await signed_in(gateway, "engineer")
+    assert await tell(gateway, logout_token(gateway, **changes)) == 400
+    assert (await browser.get("/ask")).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["", "a.b.c", "x" * 20_000, "ü.ü.ü"])
+async def test_nonsense_is_refused(gateway: Gateway, token: str) -> None:
+    assert await tell(gateway, token) == 400
+
+
+async def test_neither_an_access_token_nor_a_stranger_logs_anybody_out(gateway: Gateway) -> None:
+    browser = await signed_in(gateway, "engineer")
+    access = gateway.token("engineer")["Authorization"].removeprefix("Bearer ")
+    header, payload, signature = logout_token(gateway).split(".")
+    forged = ".".join([header, payload, signature[:-4] + ("AAAA" if signature[-4:] != "AAAA" else "BBBB")])
+    for token in (access, forged):
+        assert await tell(gateway, token) == 400
+    assert (await browser.get("/ask")).status_code == 200

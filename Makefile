@@ -13,7 +13,7 @@ PORT ?= 8080
 DATA ?= data
 BENCHES ?= $(wildcard bench/*.py)
 
-.PHONY: help demo test lint bench serve clean lock models browser setup setup-test
+.PHONY: help demo test test-laptop services lint bench serve clean lock models browser setup setup-test
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -52,8 +52,11 @@ models: models/.ready ## Fetch the pinned models and turn them into models/
 demo: setup ## Set up and open the demo (ONCE=1: run the tour and stop)
 	@$(BIN)/portcullis demo $(if $(ONCE),--once,--port $(PORT) --data $(DATA))
 
-test: setup $(VENV)/.test browser lint ## Set up and run every test
+test: setup $(VENV)/.test browser services lint ## Set up and run every test
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+test-laptop: setup $(VENV)/.test browser lint ## The tests that need no OpenSearch and no PostgreSQL; says what it left out
+	@PORTCULLIS_TEST_LAPTOP=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 # ---- the rest ----------------------------------------------------------------------------------------------------------
 lint: $(VENV)/.test ## Style, types, floors and rooms
@@ -66,6 +69,13 @@ browser: ## Chromium for the tests of the pages
 	  echo "Installing Chromium with apt-get …"; \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null; } \
 	  || { echo "Chromium is missing and could not be installed here. Install it (Debian: apt-get install chromium), then run make test again."; exit 1; }; }
+
+services: $(VENV)/.test ## Maven for the tests, which fetches OpenSearch; Java and PostgreSQL come as packages
+	@test -n "$$PORTCULLIS_TEST_OPENSEARCH" || command -v mvn >/dev/null || { \
+	  echo "Installing Maven with apt-get …"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends maven openssl >/dev/null; } \
+	  || { echo "Maven is missing and could not be installed here. Install it (Debian: apt-get install maven) and run make test again, name a running"; \
+	       echo "OpenSearch with PORTCULLIS_TEST_OPENSEARCH, or run make test-laptop, which leaves out what needs one."; exit 1; }; }
 
 bench: setup $(VENV)/.bench ## Measure; one JSON line a figure
 	@for one in $(BENCHES); do $(BIN)/python $$one; done

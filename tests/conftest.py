@@ -56,9 +56,16 @@ def models() -> Iterator[Models]:
     loaded.embedder.close()
 
 
+def _unless_left_out(what: str) -> None:
+    """Skip for `make test-laptop`, which never counts in CI."""
+    if os.environ.get("PORTCULLIS_TEST_LAPTOP"):
+        missing(f"{what} is left out by make test-laptop; make test runs this")
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """A real PostgreSQL, started once a run; PORTCULLIS_TEST_POSTGRES names a superuser's address of another one."""
+    _unless_left_out("PostgreSQL")
     if given := os.environ.get("PORTCULLIS_TEST_POSTGRES"):
         with (run_folder(tmp_path_factory) / "given-postgres").open("a+") as prepared:
             fcntl.flock(prepared, fcntl.LOCK_EX)
@@ -74,6 +81,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
 @pytest.fixture(scope="session")
 def opensearch(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """A real OpenSearch, started once a run; PORTCULLIS_TEST_OPENSEARCH names the address of another one."""
+    _unless_left_out("OpenSearch")
     if given := os.environ.get("PORTCULLIS_TEST_OPENSEARCH"):
         return (given,)
     try:
@@ -86,9 +94,9 @@ def opensearch(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path, postgres: Cluster) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A migrated, empty database of each kind."""
-    made = Store(request.param, tmp_path, postgres)
+    made = Store(request.param, tmp_path, request.getfixturevalue("postgres") if request.param == "postgresql" else None)
     yield made
     made.drop()
 

@@ -58,6 +58,16 @@ class CheckpointSigner:
                 file.write(note + "\n")
             return note
 
+    def accept(self, log: str, size: int, root: bytes) -> None:
+        """Go on from a log that is shorter than, or differs from, what was signed: somebody looked, and that is on record.
+
+        What was signed before stays in `checkpoints.txt`.
+        """
+        with self._locked():
+            state = self._state()
+            state[log] = {"size": size, "root": root.hex()}
+            _replace(self._folder / "state.json", json.dumps(state, sort_keys=True).encode())
+
     def _state(self) -> dict[str, dict[str, Any]]:
         try:
             return dict(json.loads((self._folder / "state.json").read_bytes()))

@@ -1,5 +1,6 @@
-"""Commands of the log: `audit verify`, `audit proof`, `audit export`, `audit checkpoint`."""
+"""Commands of the log: `audit verify`, `audit proof`, `audit export`, `audit checkpoint`, `audit resume`."""
 
+import asyncio
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ import typer
 
 from app.cli.options import DataOption, JsonOption, run_with, say, settings_for
 from app.domain.audit import EventId
-from app.wiring import Services
+from app.wiring import Services, resume_log
 
 app = typer.Typer(help="The log: verify, prove, export.", no_args_is_help=True)
 
@@ -61,6 +62,20 @@ def checkpoint(data: DataOption = None) -> None:
         return await services.trail.checkpoint(services.tenant)
 
     typer.echo(run_with(settings_for(data), work), nl=False)
+
+
+@app.command("resume")
+def resume(
+    reason: Annotated[str, typer.Option("--reason", help="What was found; its length goes on record.")],
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let records be taken again after a restore or a cut log, once somebody has looked. Runs where the signer's folder is.
+
+    Example: portcullis audit resume --data signer-data --reason "restored from the backup of Tuesday, case 4711"
+    """
+    size, signed = asyncio.run(resume_log(settings_for(data), reason))
+    say(as_json, {"size": size, "signed_size": signed}, f"Records are taken again from entry {size}; {signed} had been signed before.")
 
 
 @app.command("export")

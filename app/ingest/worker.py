@@ -75,7 +75,7 @@ class Worker:
             return False
         work = asyncio.create_task(self.ingest.run(job) if job.kind is JobKind.INGEST else self.embed.run(job))
         try:
-            async with self._kept(job, work):
+            async with _kept(self.database, job, work):
                 await work
         except (UnsupportedContentError, LimitExceededError) as error:
             await self._quarantine(job, error.detail)
@@ -92,28 +92,6 @@ class Worker:
         else:
             await self._finish(job, JobState.SUCCEEDED, None)
         return True
-
-    @asynccontextmanager
-    async def _kept(self, job: Job, work: asyncio.Task[None]) -> AsyncIterator[None]:
-        """Renew the job's lease while it is worked on. Lost, to another worker or called off, `work` is cancelled."""
-
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(_RENEW_S)
-                with suppress(UpstreamUnavailableError):
-                    async with self.database.write() as tx:
-                        is_held = await job_rows.renew(tx, job)
-                    if not is_held:
-                        work.cancel()
-                        return
-
-        renewing = asyncio.create_task(renew())
-        try:
-            yield
-        finally:
-            renewing.cancel()
-            work.cancel()
-            await asyncio.gather(renewing, work, return_exceptions=True)
 
     async def _hand_back(self, job: Job) -> None:
         """A worker that is told to stop leaves its job to the next one at once, not after the lease."""
@@ -150,3 +128,26 @@ class Worker:
                 await document_rows.update_document(tx, replace(document, state=DocumentState.QUARANTINED))
             await self.audit.record_in(tx, by_system(job.tenant, rejected))
         JOBS.labels(job.kind.value, JobState.QUARANTINED.value).inc()
+
+
+@asynccontextmanager
+async def _kept(database: Database, job: Job, work: asyncio.Task[None]) -> AsyncIterator[None]:
+    """Renew the job's lease while it is worked on. Lost, to another worker or called off, `work` is cancelled."""
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            with suppress(UpstreamUnavailableError):
+                async with database.write() as tx:
+                    is_held = await job_rows.renew(tx, job)
+                if not is_held:
+                    work.cancel()
+                    return
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        work.cancel()
+        await asyncio.gather(renewing, work, return_exceptions=True)

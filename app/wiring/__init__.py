@@ -5,7 +5,7 @@ from app.wiring.measuring import prepare_models, rank_set
 from app.wiring.moving import move_store
 from app.wiring.people import demo_issuer
 from app.wiring.services import Identity, Services
-from app.wiring.signing import sign_forever, signer_key
+from app.wiring.signing import resume_log, sign_forever, signer_key
 
 __all__ = [
     "Identity",
@@ -18,6 +18,7 @@ __all__ = [
     "open_services",
     "prepare_models",
     "rank_set",
+    "resume_log",
     "sign_forever",
     "signer_key",
 ]

@@ -7,6 +7,7 @@ from app.audit.log import AuditLog, log_name
 from app.audit.signer import CheckpointSigner
 from app.domain.identity import TenantId
 from app.errors import ConfigurationError, PortcullisError
+from app.govern.recovery import AcknowledgeRecovery
 from app.observability import logger
 from app.settings import Settings
 from app.storage import schema
@@ -20,6 +21,22 @@ def signer_key(settings: Settings) -> str:
     """The public key of this installation's signer, made on first use."""
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     return CheckpointSigner(settings.data / "signer").verifier_key(log_name(TenantId(settings.tenant)))
+
+
+async def resume_log(settings: Settings, reason: str) -> tuple[int, int]:
+    """Let records be taken again after somebody looked; returns (entries there, entries signed before).
+
+    Runs where the signer's folder is, as the owner of the database: no gateway and no signer may do this by itself.
+    """
+    async with AsyncExitStack() as stack:
+        if not hold_file(settings.data / "signer.lock", stack):
+            message = "The signer runs. Stop it, then say it again."
+            raise ConfigurationError(message)
+        database = Database(settings.owner_url, settings.tenant)
+        stack.push_async_callback(database.close)
+        signer = CheckpointSigner(settings.data / "signer")
+        recovery = AcknowledgeRecovery(database, AuditLog(database, signer), signer)
+        return await recovery.run(TenantId(settings.tenant), "system:operator", reason)
 
 
 async def sign_forever(settings: Settings) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from app.audit.log import AuditLog
 from app.audit.merkle import leaf_hash, verify_inclusion
 from app.audit.notes import open_checkpoint
-from app.audit.signer import CheckpointSigner
-from app.errors import AuditUnavailableError
+from app.audit.signer import CheckpointSigner, RemoteSigner
+from app.errors import AuditUnavailableError, ConfigurationError, InvalidInputError
+from app.govern.recovery import AcknowledgeRecovery
 from tests.audit.conftest import TENANT, Evidence
 from tests.conftest import ROOT
 
@@ -99,6 +101,48 @@ async def test_after_a_rollback_nothing_is_released_until_somebody_looked(eviden
         await restarted.check(TENANT)
     with pytest.raises(AuditUnavailableError):
         await restarted.record(evidence.event())
+
+
+async def test_a_signer_that_sees_a_cut_stops_every_gateway_until_somebody_has_looked(evidence: Evidence) -> None:
+    """The gateways know the public key only: a database put back whole looks right to them."""
+    await evidence.log.record(*(evidence.event(n=n) for n in range(3)))
+    await evidence.log.checkpoint(TENANT)
+    gateway = AuditLog(evidence.database, RemoteSigner(evidence.log.verifier_key(TENANT)))
+    await evidence.log.record(*(evidence.event(n=n) for n in range(3)))
+    await evidence.log.checkpoint(TENANT)
+    cut = ("DELETE FROM audit_event WHERE idx >= 3", "DELETE FROM audit_ref WHERE idx >= 3", "DELETE FROM audit_block WHERE first >= 3")
+    evidence.store.meddle(*cut, "DELETE FROM audit_checkpoint WHERE size > 3", "UPDATE audit_head SET size = 3")
+    await gateway.start(TENANT)
+    await gateway.check(TENANT)
+    signer = CheckpointSigner(evidence.folder / "signer")
+    with pytest.raises(AuditUnavailableError):
+        await AuditLog(evidence.database, signer).checkpoint(TENANT)
+    with pytest.raises(AuditUnavailableError, match="officer"):
+        await gateway.record(evidence.event())
+    recovered = AuditLog(evidence.database, signer)
+    with pytest.raises(InvalidInputError):
+        await AcknowledgeRecovery(evidence.database, recovered, signer).run(TENANT, "system:operator", " ")
+    assert await AcknowledgeRecovery(evidence.database, recovered, signer).run(TENANT, "system:operator", "looked") == (3, 6)
+    [entry] = await gateway.record(evidence.event())
+    assert entry.index == 4
+    await recovered.checkpoint(TENANT)
+
+
+async def test_a_gateway_without_the_key_proves_what_the_signer_signed_and_waits_for_the_rest(evidence: Evidence) -> None:
+    gateway = AuditLog(evidence.database, RemoteSigner(evidence.log.verifier_key(TENANT)))
+    [entry] = await gateway.record(evidence.event())
+    with pytest.raises(AuditUnavailableError, match="signer"):
+        await gateway.prove(TENANT, entry)
+    await evidence.log.checkpoint(TENANT)
+    proof = await gateway.prove(TENANT, entry)
+    checkpoint = open_checkpoint(proof.checkpoint, gateway.verifier_key(TENANT))
+    assert verify_inclusion(leaf_hash(entry.leaf), entry.index, checkpoint.size, proof.hashes) == checkpoint.root
+    stranger = AuditLog(evidence.database, RemoteSigner(CheckpointSigner(evidence.folder / "stranger").verifier_key("portcullis/sample")))
+    await stranger.start(TENANT)
+    with pytest.raises(AuditUnavailableError):
+        await stranger.record(evidence.event())
+    with pytest.raises(ConfigurationError, match="show-key"):
+        AuditLog(evidence.database, RemoteSigner("other+00+00")).verifier_key(TENANT)
 
 
 async def test_the_signer_never_signs_a_smaller_or_different_tree(evidence: Evidence) -> None:

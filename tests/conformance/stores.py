@@ -18,10 +18,11 @@ MIGRATIONS = Path(__file__).parents[2] / "migrations"
 class Store:
     """One fresh, migrated database that several processes, that is several `Database`s, may open."""
 
-    def __init__(self, name: str, folder: Path, cluster: Cluster) -> None:
+    def __init__(self, name: str, folder: Path, cluster: Cluster | None) -> None:
+        """`cluster` is `None` for SQLite only."""
         self.is_postgres = name == "postgresql"
-        self._cluster = cluster
-        self.database_name = cluster.fresh() if self.is_postgres else ""
+        self._cluster = cluster or Cluster("")
+        self.database_name = self._cluster.fresh() if self.is_postgres else ""
         self._file = folder / "portcullis.db"
         self._sqlite = f"sqlite+aiosqlite:///{self._file}"
         if not self.is_postgres:

@@ -30,14 +30,14 @@ _STATEMENT_WITHIN_S = 5
 _GIVE_UP_AFTER_S = 7.0
 _ALWAYS = {
     "timezone": "UTC",
+    # The session's, whatever the server's is: a commit that was not flushed must never count as one.
+    "synchronous_commit": "on",
     "lock_timeout": "2s",
     "statement_timeout": f"{_STATEMENT_WITHIN_S}s",
     "idle_in_transaction_session_timeout": "60s",
 }
-_READS = {"default_transaction_isolation": "repeatable read", "default_transaction_read_only": "on"}
-_WRITES = {"synchronous_commit": "on"}
-"""The session's, whatever the server's is: a commit that was not flushed must never count as one."""
-_WHITESPACE, _ESCAPED_SPACE = re.compile(r"(?=\s)"), r"\\"
+_READS = "SET default_transaction_isolation = 'repeatable read'; SET default_transaction_read_only = on"
+"""Said after connecting: a session that begins read-only is refused by `target_session_attrs=read-write`, which finds the primary."""
 _STALE_STATES = {"25006", "57P01", "57P02", "57P03", "08006"}
 """The server is going away or has become a standby: every connection to it is of no more use."""
 
@@ -61,10 +61,9 @@ def async_engine(url: str, tenant: str, from_json: Callable[[str | bytes], Any],
     Two, since a connection's kind is settled when it is opened. Told anew each time, a request that is cut off in that moment leaves its
     connection to nobody.
     """
-    kind = _WRITES if writes else _READS
     engine = create_async_engine(
         DIALECT,
-        async_creator=_connector(conninfo(url), {**_ALWAYS, **kind, "portcullis.tenant": tenant}, from_json),
+        async_creator=_connector(conninfo(url), {**_ALWAYS, "portcullis.tenant": tenant}, "" if writes else _READS, from_json),
         pool_size=8,
         max_overflow=8,
         pool_timeout=2.0,
@@ -87,14 +86,16 @@ def blocking_engine(url: str) -> Engine:
 
 
 def _connector(
-    dsn: str, settings: Mapping[str, str], from_json: Callable[[str | bytes], Any]
+    dsn: str, settings: Mapping[str, str], first: str, from_json: Callable[[str | bytes], Any]
 ) -> Callable[[], Awaitable["_BoundedConnection"]]:
-    options = " ".join(f"-c {name}={_WHITESPACE.sub(_ESCAPED_SPACE, value)}" for name, value in settings.items())
+    """What opens a connection with session settings, and says `first` on it."""
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     adapters = _adapters(from_json)
 
     async def connect() -> _BoundedConnection:
         connection = await _BoundedConnection.connect(
             dsn,
+            autocommit=True,
             context=adapters,
             options=options,
             connect_timeout=_CONNECT_WITHIN_S,
@@ -103,13 +104,24 @@ def _connector(
             keepalives_interval=5,
             keepalives_count=2,
         )
-        if connection.info.server_version < OLDEST_SERVER:
-            await connection.close()
-            message = "This PostgreSQL is too old: version 15 or newer is needed."
-            raise ConfigurationError(message)
+        try:
+            await _prepare(connection, first)
+        except BaseException:
+            # Cut off in this moment, it would be nobody's.
+            connection.pgconn.finish()
+            raise
         return connection
 
     return connect
+
+
+async def _prepare(connection: "_BoundedConnection", first: str) -> None:
+    if connection.info.server_version < OLDEST_SERVER:
+        message = "This PostgreSQL is too old: version 15 or newer is needed."
+        raise ConfigurationError(message)
+    if first:
+        await connection.execute(first)
+    await connection.set_autocommit(False)
 
 
 class _BoundedConnection(psycopg.AsyncConnection[Any]):

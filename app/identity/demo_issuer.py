@@ -131,9 +131,10 @@ class DemoIssuer:
         if not is_same or create_s256_code_challenge(form.get("code_verifier", "")) != grant.code_challenge:  # type: ignore[no-untyped-call]  # the library ships no types
             return None
         identity = {"sub": grant.person.name, "aud": self.address.client_id, "nonce": grant.nonce}
+        access_token = self.access_token(grant.person.name)
         return {
-            "access_token": self.access_token(grant.person.name),
-            "id_token": self._sign(identity, "JWT"),
+            "access_token": access_token,
+            "id_token": self._sign(identity, "JWT", access_token=access_token),
             "token_type": "Bearer",
             "expires_in": ACCESS_LIVES_S,
             "scope": "openid profile",
@@ -157,10 +158,12 @@ class DemoIssuer:
         }
         return self._sign(claims, "at+jwt", lives_s)
 
-    def _sign(self, claims: dict[str, Any], kind: str, lives_s: int = ACCESS_LIVES_S) -> str:
+    def _sign(self, claims: dict[str, Any], kind: str, lives_s: int = ACCESS_LIVES_S, access_token: str | None = None) -> str:
         now = int(time.time())
         times = {"iss": self.address.issuer, "iat": now, "nbf": now, "exp": now + lives_s, "jti": secrets.token_urlsafe(12)}
-        return str(jwt.encode({**claims, **times}, self._key_pem, algorithm="RS256", headers={"kid": self._kid, "typ": kind}))
+        header = {"kid": self._kid, "typ": kind}
+        # As Keycloak, Entra and Okta do, an identity token names the access token it came with.
+        return str(jwt.encode({**claims, **times}, self._key_pem, algorithm="RS256", headers=header, access_token=access_token))
 
 
 def is_loopback(url: str) -> bool:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import httpx2
 from authlib.common.security import generate_token
 from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
@@ -63,14 +64,15 @@ class SignIn:
         except OAuthError as error:
             reason = f"code_refused: {error.error}"
             raise NotAuthenticatedError(reason) from error
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, httpx2.HTTPError, ValueError) as error:  # Authlib takes the second where it is installed.
             message = "The sign-in service does not answer."
             raise UpstreamUnavailableError(message) from error
-        identity = await self._identity.verify(str(tokens.get("id_token", "")))
+        access_token = str(tokens.get("access_token", ""))
+        identity = await self._identity.verify(str(tokens.get("id_token", "")), access_token)
         if identity.get("nonce") != attempt.nonce:
             reason = "nonce_differs"
             raise NotAuthenticatedError(reason)
-        claims = await self._access.verify(str(tokens.get("access_token", "")))
+        claims = await self._access.verify(access_token)
         if claims["sub"] != identity["sub"]:
             reason = "tokens_of_two_subjects"
             raise NotAuthenticatedError(reason)

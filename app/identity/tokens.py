@@ -39,8 +39,8 @@ class TokenVerifier:
         self._rules = rules
         self._keys = keys
 
-    async def verify(self, token: str) -> dict[str, Any]:
-        """Claims of a valid token.
+    async def verify(self, token: str, access_token: str | None = None) -> dict[str, Any]:
+        """Claims of a valid token. Given the access token that came with an identity token, also that both belong together (`at_hash`).
 
         Raises NotAuthenticatedError, its reason for the log only, and UpstreamUnavailableError when keys cannot be had.
         """
@@ -52,10 +52,17 @@ class TokenVerifier:
         if key.get("kty") != _KEY_TYPE[header["alg"]] or key.get("alg", header["alg"]) != header["alg"]:
             reason = "key_and_algorithm_differ"
             raise NotAuthenticatedError(reason)
-        options = {"leeway": self._rules.leeway_s, **{f"require_{claim}": True for claim in self._rules.required}}
+        required = {f"require_{claim}": True for claim in self._rules.required}
+        options = {"leeway": self._rules.leeway_s, "verify_at_hash": access_token is not None, **required}
         try:
             claims = jwt.decode(
-                token, key, algorithms=[header["alg"]], audience=self._rules.audience, issuer=self._rules.issuer, options=options
+                token,
+                key,
+                algorithms=[header["alg"]],
+                audience=self._rules.audience,
+                issuer=self._rules.issuer,
+                access_token=access_token,
+                options=options,
             )
         except (JOSEError, ValueError, TypeError, KeyError) as error:
             reason = f"token_refused: {type(error).__name__}"

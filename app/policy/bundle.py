@@ -6,7 +6,9 @@ Nothing here is evaluated as code: rows are typed values and the matcher must be
 import configparser
 import csv
 import io
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -78,7 +80,7 @@ class Bundle:
 def read_folder(folder: Path) -> dict[str, str]:
     """The policy files below `folder` by POSIX path. Raises PolicyInvalidError when they cannot be read."""
     try:
-        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix in {".conf", ".csv", ".yaml"}]
+        paths = [path for path in sorted(_below(folder)) if path.is_file() and path.suffix in {".conf", ".csv", ".yaml"}]
         large = [path.relative_to(folder).as_posix() for path in paths if path.stat().st_size > MAX_FILE_BYTES]
         files = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in paths if not large}
     except (OSError, UnicodeDecodeError) as error:
@@ -88,6 +90,17 @@ def read_folder(folder: Path) -> dict[str, str]:
         message = f"{large[0]}: larger than {MAX_FILE_BYTES} bytes"
         raise PolicyInvalidError(message)
     return files
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Files below `folder`. Links are followed and what begins with a dot is left out: a mounted ConfigMap holds its files behind both."""
+    for place, folders, names in os.walk(folder, onerror=_raised, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place) / name for name in names if not name.startswith("."))
+
+
+def _raised(error: OSError) -> None:
+    raise error
 
 
 def digest_of(files: dict[str, str]) -> str:

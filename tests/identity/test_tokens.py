@@ -2,6 +2,7 @@
 
 import time
 from base64 import urlsafe_b64encode
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from jose import jwt
 
 from app.errors import AccessDeniedError, ConfigurationError, InvalidInputError, NotAuthenticatedError, UpstreamUnavailableError
 from app.identity.demo_issuer import DemoIssuer, IssuerAddress
-from app.identity.keys import RemoteKeys
+from app.identity.keys import Endpoints, RemoteKeys
+from app.identity.sign_in import SignIn
 from app.identity.subjects import ClaimNames, subject_from_claims, with_purpose
 from app.identity.tokens import TokenRules, TokenVerifier
 from app.sample import SamplePerson
+from app.storage.people_rows import LoginAttempt
 
 ADDRESS = IssuerAddress("http://127.0.0.1:8080", "portcullis", "portcullis-api", is_demo=True)
 ENGINEER = SamplePerson("engineer", "", ("all-employees",), ("lead",), "confidential", ("support",))
@@ -203,3 +206,29 @@ def test_an_unknown_clearance_is_the_lowest(claims: dict[str, Any]) -> None:
 def test_groups_that_cannot_be_used_refuse_the_token(groups: object) -> None:
     with pytest.raises(NotAuthenticatedError):
         subject_from_claims({"iss": "i", "sub": "a", "groups": groups}, "sample", ClaimNames())
+
+
+async def test_an_identity_token_is_taken_with_the_access_token_it_names_and_with_no_other(tmp_path: Path) -> None:
+    """Keycloak, Entra and Okta put `at_hash` into identity tokens: without the access token beside it each sign-in was refused."""
+    issuer = _issuer(tmp_path)
+    own, other = issuer.access_token("engineer"), issuer.access_token("engineer")
+    named = issuer._sign({"sub": "engineer", "aud": ADDRESS.audience}, "JWT", access_token=own)
+    verifier = _verifier(issuer)
+    assert (await verifier.verify(named, own))["sub"] == "engineer"
+    with pytest.raises(NotAuthenticatedError):
+        await verifier.verify(named, other)
+
+
+async def test_a_sign_in_service_that_is_away_when_the_code_is_exchanged_is_said_to_be_away(tmp_path: Path) -> None:
+    """Authlib uses the successor of httpx where it finds it, whose errors are none of httpx's: they came out as an unknown failure."""
+    issuer = _issuer(tmp_path)
+
+    class Away:
+        async def endpoints(self) -> Endpoints:
+            return Endpoints(
+                "http://127.0.0.1:1", "http://127.0.0.1:1/authorize", "http://127.0.0.1:1/token", "http://127.0.0.1:1/keys", None
+            )
+
+    sign_in = SignIn("portcullis", None, _verifier(issuer), _verifier(issuer), Away())
+    with pytest.raises(UpstreamUnavailableError):
+        await sign_in.finish(LoginAttempt("s", "n", "v" * 48, "/", datetime.now(UTC)), "http://127.0.0.1:8080/auth/callback", "code")

@@ -195,6 +195,7 @@ class Gateway:
 
     services: Services
     client: httpx.AsyncClient
+    replicas: tuple[Services, ...]
 
     def token(self, name: str) -> dict[str, str]:
         """Headers of a sample person."""
@@ -204,6 +205,16 @@ class Gateway:
     async def post(self, path: str, name: str, body: object, **headers: str) -> httpx.Response:
         """A JSON request as a sample person."""
         return await self.client.post(path, json=body, headers={**self.token(name), **headers})
+
+    async def until_job(self, job_id: str, name: str, state: str) -> None:
+        """Wait until a job stands where it should."""
+        found: dict[str, object] = {}
+        for _ in range(300):
+            found = (await self.get(f"/v1/jobs/{job_id}", name)).json()
+            if found["state"] == state:
+                return
+            await asyncio.sleep(0.1)
+        pytest.fail(f"the job is {found}, not {state}")
 
     async def get(self, path: str, name: str, **headers: str) -> httpx.Response:
         """A request as a sample person."""
@@ -231,7 +242,8 @@ async def gateway_in(folder: Path, models: Models, **overrides: object) -> Async
             await stack.enter_async_context(one.router.lifespan_context(one))
         transport = _Balancer(applications) if replicas > 1 else httpx.ASGITransport(applications[0], raise_app_exceptions=False)
         client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=BASE_URL))
-        yield Gateway(applications[0].state.services, client)
+        services = tuple(one.state.services for one in applications)
+        yield Gateway(services[0], client, services)
 
 
 @pytest.fixture

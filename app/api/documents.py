@@ -16,10 +16,9 @@ from app.api.schemas import Body, Moment, Name
 from app.domain.access import Acl, AclMode
 from app.domain.content import Collection, Document, DocumentId
 from app.domain.identity import Principal
-from app.errors import InvalidInputError, LimitExceededError, NotFoundError
+from app.errors import InvalidInputError, LimitExceededError
 from app.govern.collections import new_collection
 from app.ingest.jobs import Submission
-from app.storage import job_rows
 from app.storage.job_rows import Job
 from app.wiring import Services
 
@@ -123,14 +122,30 @@ async def submit_batch(
     return dict(await (await once(request, services, caller, idempotency_key)).run(202, work))
 
 
+@router.get("/jobs")
+async def jobs(caller: Calling, services: Wired) -> dict[str, Any]:
+    """Jobs that failed or were refused, latest first: your own, and those of documents that you may hand in."""
+    return {"items": [job_view(one) for one in await services.jobs.troubled(caller)]}
+
+
 @router.get("/jobs/{job_id}")
 async def job(job_id: str, caller: Calling, services: Wired) -> dict[str, Any]:
-    """Where a job of yours stands."""
-    async with services.database.read() as tx:
-        found = await job_rows.get(tx, caller.subject.tenant, job_id)
-    if found is None or found.submitted_by != caller.subject.subject_id:
-        raise NotFoundError
-    return job_view(found)
+    """Where a job stands: your own, or one of a document that you may hand in."""
+    return job_view(await services.jobs.find(caller, job_id))
+
+
+@router.post("/jobs/{job_id}/retry")
+async def retry_job(job_id: str, caller: Calling, services: Wired) -> dict[str, Any]:
+    """Try a failed job again from the start."""
+    await services.jobs.retry(caller, job_id)
+    return job_view(await services.jobs.find(caller, job_id))
+
+
+@router.post("/jobs/{job_id}/cancel")
+async def cancel_job(job_id: str, caller: Calling, services: Wired) -> dict[str, Any]:
+    """Call a job off, while it runs if need be. What was handed in with it is dropped."""
+    await services.jobs.cancel(caller, job_id)
+    return job_view(await services.jobs.find(caller, job_id))
 
 
 @router.get("/documents")
@@ -340,6 +355,7 @@ def job_view(value: Job) -> dict[str, Any]:
         "state": value.state.value,
         "progress": {"done": value.done, "total": value.total, "unit": value.unit},
         "error": value.error,
+        "attempts": value.attempts,
         "document_ids": [value.document_id],
         "created_at": value.created_at,
     }

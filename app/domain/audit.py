@@ -35,6 +35,8 @@ class EventType(StrEnum):
     DOCUMENT_WITHDRAWN = "document.withdrawn"
     DOCUMENT_PURGED = "document.purged"
     INGEST_REJECTED = "ingest.rejected"
+    JOB_RETRIED = "job.retried"
+    JOB_CANCELLED = "job.cancelled"
     ACL_CHANGED = "acl.changed"
     LABEL_CHANGED = "label.changed"
     TEXT_ANALYZED = "privacy.analyzed"

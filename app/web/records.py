@@ -68,8 +68,23 @@ async def documents(
     further = {"collection": collection, "cursor": lines[-1].document.document_id} if len(lines) == _PAGE else {}
     older = f"/documents?{urlencode(further)}" if further else None
     readable = await services.collections.readable(session.subject)
-    values: dict[str, Any] = {"collections": readable, "collection": collection, "lines": lines, "older": older}
+    troubled = [] if cursor else await services.jobs.troubled(caller_of(request, session))
+    values: dict[str, Any] = {"collections": readable, "collection": collection, "lines": lines, "older": older, "troubled": troubled}
     return page(request, "documents.html", viewer=await viewer_of(services, session, readable), **values)
+
+
+@router.post("/jobs/{job_id}/retry")
+async def retry_job(request: Request, job_id: str, services: Wired, session: Checked) -> Response:
+    """Try a failed job again."""
+    await services.jobs.retry(caller_of(request, session), job_id)
+    return RedirectResponse("/documents", 303)
+
+
+@router.post("/jobs/{job_id}/cancel")
+async def cancel_job(request: Request, job_id: str, services: Wired, session: Checked) -> Response:
+    """Call a job off."""
+    await services.jobs.cancel(caller_of(request, session), job_id)
+    return RedirectResponse("/documents", 303)
 
 
 @router.get("/documents/{document_id}")

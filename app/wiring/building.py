@@ -27,6 +27,7 @@ from app.govern.collections import ManageCollections
 from app.govern.document_changes import ChangeDocuments
 from app.govern.documents import ReadDocuments
 from app.govern.explain import ExplainAccess
+from app.govern.jobs import TendJobs
 from app.govern.overview import ReviewLog
 from app.govern.policies import ReadPolicy
 from app.govern.privacy import AnalyzeText
@@ -146,6 +147,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
         documents=ReadDocuments(database, policy, redaction, audit),
         changes=ChangeDocuments(database, policy, index, audit),
         collections=ManageCollections(database, policy, audit),
+        jobs=TendJobs(database, policy, audit),
         explain=ExplainAccess(database, policy, audit, identity.claims),
         policies=ReadPolicy(database, policy),
         sign_ins=RecordSignIn(database, audit, identity.sessions),

@@ -19,6 +19,7 @@ from app.govern.collections import ManageCollections
 from app.govern.document_changes import ChangeDocuments
 from app.govern.documents import ReadDocuments
 from app.govern.explain import ExplainAccess
+from app.govern.jobs import TendJobs
 from app.govern.overview import ReviewLog
 from app.govern.policies import ReadPolicy
 from app.govern.privacy import AnalyzeText
@@ -112,6 +113,7 @@ class Services:
     documents: ReadDocuments
     changes: ChangeDocuments
     collections: ManageCollections
+    jobs: TendJobs
     explain: ExplainAccess
     policies: ReadPolicy
     sign_ins: RecordSignIn

@@ -171,6 +171,8 @@ async def test_every_form_that_changes_something_needs_the_token_of_its_session(
         f"/answers/{answer_id}/feedback": {"verdict": "wrong"},
         "/access-requests": {"document_hint": "memo", "reason": "work"},
         f"/conversations/{mine['conversation_id']}/delete": {},
+        "/jobs/job_1/retry": {},
+        "/jobs/job_1/cancel": {},
         "/sign-out": {},
     }
     posting = {
@@ -179,7 +181,7 @@ async def test_every_form_that_changes_something_needs_the_token_of_its_session(
         for path in [getattr(route, "path", "")]
         if "POST" in (getattr(route, "methods", None) or ()) and not path.startswith(("/v1", "/demo-issuer", "/auth/back-channel-logout"))
     }
-    shapes = {re.sub(r"(ans|cnv)_[0-9a-f-]+", "*", path) for path in forms}
+    shapes = {re.sub(r"(ans|cnv|job)_[0-9a-f-]+", "*", path) for path in forms}
     assert {re.sub(r"\{[a-z_]+\}", "*", path) for path in posting} <= shapes, "a form without its row"
     other = await signed_in(gateway, "hr-partner")
     foreign = csrf_of((await other.get("/ask")).text)

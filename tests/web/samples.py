@@ -166,6 +166,17 @@ PAGES: dict[str, dict[str, Any]] = {
         "collection": "hr",
         "lines": [row(document=DOCUMENT, title="T")],
         "older": "/documents?cursor=x",
+        "troubled": [
+            row(
+                job_id=f"job_{state}",
+                document_id="d1",
+                payload={"file_name": "plan.docx"},
+                error="It could not be read.",
+                created_at=NOW,
+                state=row(value=state),
+            )
+            for state in ("failed", "quarantined")
+        ],
     },
     "document.html": {
         "opened": row(

@@ -1,0 +1,75 @@
+"""TendJobs: what was handed in and did not get in: stewards see why, have it tried again or call it off. On record with the change."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from app.audit.events import by_caller, decided
+from app.audit.events import document as about
+from app.audit.log import AuditLog
+from app.domain.access import Action, Decision, Outcome
+from app.domain.audit import EventType
+from app.domain.identity import Caller, TenantId
+from app.errors import ConflictError, NotFoundError
+from app.govern.document_rights import first_denial
+from app.policy.book import PolicyBook
+from app.policy.snapshot import Snapshot
+from app.storage import document_rows, job_rows
+from app.storage.job_rows import Job
+from app.storage.transaction import Database, Transaction
+
+_MOST = 200
+
+
+@dataclass(frozen=True)
+class TendJobs:
+    """Looks after jobs that failed or were refused. Powers: policy, the register, the log."""
+
+    database: Database
+    policy: PolicyBook
+    audit: AuditLog
+
+    async def troubled(self, caller: Caller) -> list[Job]:
+        """Jobs that failed or were refused, latest first: the caller's own, and those of documents they may hand in."""
+        async with self.database.read() as tx:
+            snapshot = await self.policy.current(tx, caller.subject.tenant)
+            jobs = await job_rows.troubled(tx, caller.subject.tenant, _MOST)
+            return [one for one in jobs if await self._decision(tx, snapshot, caller, one) is not None]
+
+    async def find(self, caller: Caller, job_id: str) -> Job:
+        """One job that the caller handed in, or whose document they may. Raises NotFoundError."""
+        async with self.database.read() as tx:
+            return (await self._found(tx, caller, job_id))[0]
+
+    async def retry(self, caller: Caller, job_id: str) -> None:
+        """Try a failed job again from the start. Raises NotFoundError, and ConflictError when it did not fail or its content is gone."""
+        await self._change(caller, job_id, EventType.JOB_RETRIED, job_rows.retry)
+
+    async def cancel(self, caller: Caller, job_id: str) -> None:
+        """Call a job off, while it runs if need be; what was handed in with it is dropped. Raises NotFoundError, ConflictError."""
+        await self._change(caller, job_id, EventType.JOB_CANCELLED, job_rows.cancel)
+
+    async def _change(
+        self, caller: Caller, job_id: str, event: EventType, change: Callable[[Transaction, TenantId, str], Awaitable[bool]]
+    ) -> None:
+        async with self.database.write() as tx:
+            job, decision = await self._found(tx, caller, job_id)
+            if not await change(tx, caller.subject.tenant, job_id):
+                message = f"This job is {job.state.value}: there is nothing to do."
+                raise ConflictError(message)
+            fields = {"kind": job.kind.value, "version": job.version}
+            await self.audit.record_in(tx, by_caller(caller, decided(event, decision, (about(job.document_id),), fields)))
+
+    async def _found(self, tx: Transaction, caller: Caller, job_id: str) -> tuple[Job, Decision]:
+        snapshot = await self.policy.current(tx, caller.subject.tenant)
+        job = await job_rows.get(tx, caller.subject.tenant, job_id)
+        decision = None if job is None else await self._decision(tx, snapshot, caller, job)
+        if job is None or decision is None:
+            raise NotFoundError
+        return job, decision
+
+    async def _decision(self, tx: Transaction, snapshot: Snapshot, caller: Caller, job: Job) -> Decision | None:
+        """What lets the caller look after a job, or `None`. Whoever handed it in may, as far as they still may hand in there."""
+        document = await document_rows.get_document(tx, caller.subject.tenant, job.document_id)
+        decision = first_denial(snapshot, caller, document, (Action.INGEST,))
+        is_theirs = job.submitted_by == caller.subject.subject_id
+        return decision if decision is not None and (decision.outcome is Outcome.ALLOW or is_theirs) else None

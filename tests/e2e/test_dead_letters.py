@@ -1,0 +1,59 @@
+"""What was handed in and did not get in: its stewards see it and can have it tried again or drop it; nobody else learns of it."""
+
+from typing import Any
+
+import pytest
+
+from app.errors import UpstreamUnavailableError
+from app.storage import job_rows
+from tests.conftest import Gateway
+
+columns = ("laptop", "company")
+BODY = {"title": "Dead letter", "text": "The okapi allowance is 7 euros.", "external_id": "okapi"}
+
+
+async def failed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of a job that failed as often as it may."""
+    monkeypatch.setattr(job_rows, "MAX_ATTEMPTS", 1)
+
+    async def away(*_: Any, **__: Any) -> None:  # noqa: ANN401 - whatever the index is given
+        message = "The search engine is away."
+        raise UpstreamUnavailableError(message)
+
+    with monkeypatch.context() as patch:
+        for services in {id(one): one for one in gateway.replicas}.values():
+            patch.setattr(services.index, "put_version", away)
+        handed_in = (await gateway.post("/v1/collections/hr/documents", "hr-partner", BODY)).json()
+        await gateway.until_job(handed_in["job_id"], "hr-partner", "failed")
+    return str(handed_in["job_id"])
+
+
+async def test_a_failed_job_keeps_what_was_handed_in_and_is_tried_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = await failed(gateway, monkeypatch)
+    listed = (await gateway.get("/v1/jobs", "hr-partner")).json()["items"]
+    assert [(one["job_id"], one["error"]) for one in listed] == [(job_id, "The search engine is away.")]
+    assert (await gateway.post(f"/v1/jobs/{job_id}/retry", "hr-partner", {})).status_code == 200
+    await gateway.until_job(job_id, "hr-partner", "succeeded")
+    found = (await gateway.post("/v1/search", "hr-partner", {"query": "okapi allowance"})).json()
+    assert any("okapi" in one["text"] for one in found["passages"])
+    again = await gateway.post(f"/v1/jobs/{job_id}/retry", "hr-partner", {})
+    assert again.status_code == 409
+
+
+async def test_a_dropped_job_is_gone_with_its_content(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = await failed(gateway, monkeypatch)
+    assert (await gateway.post(f"/v1/jobs/{job_id}/cancel", "hr-partner", {})).json()["state"] == "cancelled"
+    assert (await gateway.get("/v1/jobs", "hr-partner")).json()["items"] == []
+    async with gateway.services.database.read() as tx:
+        content = (await tx.connection.exec_driver_sql(f"SELECT content FROM job WHERE job_id = '{job_id}'")).scalar_one()  # noqa: S608 - our own id
+    assert content is None
+
+
+async def test_nobody_else_learns_of_it(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = await failed(gateway, monkeypatch)
+    for person in ("engineer", "contractor", "compliance-officer"):
+        assert (await gateway.get("/v1/jobs", person)).json()["items"] == []
+        for path in (f"/v1/jobs/{job_id}/retry", f"/v1/jobs/{job_id}/cancel"):
+            assert (await gateway.post(path, person, {})).status_code == 404
+        assert (await gateway.get(f"/v1/jobs/{job_id}", person)).status_code == 404
+    assert (await gateway.get(f"/v1/jobs/{job_id}", "hr-partner")).json()["state"] == "failed"

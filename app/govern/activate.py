@@ -10,7 +10,7 @@ from app.domain.access import Outcome
 from app.domain.audit import EventType
 from app.domain.identity import TenantId
 from app.errors import PolicyInvalidError
-from app.policy.bundle import REDACTION, Bundle, parse_bundle, read_folder
+from app.policy.bundle import REDACTION, Bundle, digest_of, parse_bundle, read_folder
 from app.policy.cases import CaseFailure, read_cases, run_cases
 from app.policy.snapshot import Snapshot
 from app.privacy.book import RedactionBook
@@ -59,6 +59,12 @@ class ActivatePolicyBundle:
     async def run_folder(self, tenant: TenantId, folder: Path, actor: str) -> Check:
         """As `run`, for the files below `folder`."""
         return await self.run(tenant, read_folder(folder), actor)
+
+    async def was_replaced(self, tenant: TenantId, files: dict[str, str]) -> bool:
+        """Whether exactly these files were in force once and no longer are."""
+        async with self.database.read() as tx:
+            active = await policy_rows.active(tx, tenant)
+            return active is not None and active.digest != digest_of(files) and await policy_rows.is_known(tx, digest_of(files))
 
     async def run(self, tenant: TenantId, files: dict[str, str], actor: str) -> Check:
         """Activate `files` unless they are in force already.

@@ -57,9 +57,14 @@ async def files(tx: Transaction, digest: str) -> dict[str, str]:
     return dict((await tx.connection.execute(select(policy_bundle.c.files).where(policy_bundle.c.digest == digest))).scalar_one())
 
 
+async def is_known(tx: Transaction, digest: str) -> bool:
+    """Whether a bundle was ever kept."""
+    return (await tx.connection.execute(select(policy_bundle.c.digest).where(policy_bundle.c.digest == digest))).first() is not None
+
+
 async def put_bundle(tx: Transaction, tenant: TenantId, digest: str, content: dict[str, str], moment: datetime) -> None:
     """Keep a bundle; one that is already kept stays."""
-    if (await tx.connection.execute(select(policy_bundle.c.digest).where(policy_bundle.c.digest == digest))).first() is None:
+    if not await is_known(tx, digest):
         await tx.connection.execute(insert(policy_bundle).values(digest=digest, tenant=tenant, files=content, created_at=moment))
 
 

@@ -160,7 +160,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
         policy=policy,
         index=index,
         embedder=embedder,
-        policy_watch=PolicyWatch(activate, tenant, settings.policies),
+        policy_watch=PolicyWatch(activate, tenant, settings.policies, is_one_of_many=not database.is_sqlite),
     )
 
 

@@ -60,9 +60,14 @@ class Identity:
 
 
 class PolicyWatch:
-    """Looks at the policy folder and activates what changed. A folder that does not load leaves the old policy standing."""
+    """Looks at the policy folder and activates what changed. A folder that does not load leaves the old policy standing.
 
-    def __init__(self, activate: ActivatePolicyBundle, tenant: TenantId, folder: Path) -> None:
+    Where several processes have folders of their own (`is_one_of_many`), what a process finds at its start is not put in force when it
+    was in force before: a process of the last release that restarts during a roll-out would undo the new rules. `policy activate` does.
+    """
+
+    def __init__(self, activate: ActivatePolicyBundle, tenant: TenantId, folder: Path, *, is_one_of_many: bool = False) -> None:
+        self._is_one_of_many = is_one_of_many
         self._activate = activate
         self._tenant = tenant
         self._folder = folder
@@ -79,6 +84,10 @@ class PolicyWatch:
             self._note(error)
             return
         if files == self._seen:
+            return
+        if self._seen is None and self._is_one_of_many and await self._activate.was_replaced(self._tenant, files):
+            _log.warning("policy_folder_outdated")
+            self._seen = files
             return
         try:
             await self._activate.run(self._tenant, files, "system:policy-folder")

@@ -20,9 +20,10 @@ N_CORPORA = int(os.environ.get("PORTCULLIS_TEST_CORPORA", "50"))
 A_BATCH = 10
 N_QUESTIONS = 8
 WORDS = (
-    "leave leaves leaving travel travels budget budgets laptop holiday moonlight approval approved weeks request requests vendor the of und "
-    "Erstattung Erstattungen Reisekosten demande demandes congés naïve policy policies x1 2026"
-).split()
+    *("leave", "leaves", "leaving", "travel", "travels", "budget", "budgets", "laptop", "holiday", "moonlight", "approval", "approved"),
+    *("weeks", "request", "requests", "vendor", "the", "of", "und", "Erstattung", "Erstattungen", "Reisekosten", "demande", "demandes"),
+    *("congés", "naïve", "policy", "policies", "x1", "2026"),
+)
 NAMES = ("Smith", "Winterbottom", "Ann", "leave", "Müller")
 PRINCIPALS = tuple(Principal(f"group:acme|{name}") for name in ("staff", "board", "hr", "it", "ünïcode"))
 COLLECTIONS, LABELS, TYPES = ("hr", "it", "own"), ("public", "internal", "secret"), ("PERSON", "EMAIL.ADDRESS")

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -103,9 +104,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 def settings_in(folder: Path, **overrides: object) -> Settings:
     """Settings of a demo installation in `folder`, on the services that `company` noted there."""
-    noted = folder / _SERVICES
-    services = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else {}
+    services = services_noted_in(folder)
     return load_settings(**{"data": folder, "demo": True, "checkpoint_every_s": 0.2, "policy_poll_s": 0.1, **services, **overrides})
+
+
+def services_noted_in(folder: Path) -> dict[str, Any]:
+    """Settings that lead to the servers `company` copied the sample company to; none on the laptop's column."""
+    noted = folder / _SERVICES
+    return dict(json.loads(noted.read_text(encoding="utf-8"))) if noted.exists() else {}
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,8 @@ from app.storage.transaction import Database
 
 _IDLE_S = 0.25
 _RETRY_S = 1.0
-_RENEW_S = 15.0
-"""Four times within a lease: one late renewal loses nothing."""
+_RENEW_S = 8.0
+"""Three times within a lease: one late renewal loses nothing."""
 _log = logger(__name__)
 
 

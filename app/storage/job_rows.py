@@ -13,7 +13,7 @@ from app.domain.identity import TenantId
 from app.storage.tables import job
 from app.storage.transaction import Transaction
 
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=30)
 """A worker that says nothing for so long is taken for dead, and its job is given to another."""
 MAX_ATTEMPTS = 5
 

@@ -4,6 +4,7 @@ One test kills a real server process; the others interrupt by other means: a sec
 """
 
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -23,9 +24,10 @@ import pytest
 from app.errors import ConfigurationError
 from app.settings import DEMO_MARKER
 from app.wiring import Models, load_models, open_services
-from tests.conftest import ROOT, Gateway, gateway_in, settings_in
+from tests.conftest import ROOT, Gateway, gateway_in, services_noted_in, settings_in
 from tests.e2e.attack import finished_job, submit, take_in
 
+columns = ("laptop", "company")
 QUESTION = "How much parental leave do I get?"
 KILLS = 2
 
@@ -52,6 +54,8 @@ async def serving(folder: Path) -> AsyncIterator[Server]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PORTCULLIS_")}
     environment |= {"PORTCULLIS_DEMO": "true", "PORTCULLIS_DATA": str(folder), "PORTCULLIS_PORT": str(port)}
     environment |= {"PORTCULLIS_LOG_LEVEL": "ERROR", "PORTCULLIS_PUBLIC_URL": "http://127.0.0.1:8080"}
+    for name, value in services_noted_in(folder).items():
+        environment[f"PORTCULLIS_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
     command = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--data", str(folder)]
     process = await asyncio.to_thread(
         subprocess.Popen, command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
@@ -117,9 +121,66 @@ async def test_what_was_acknowledged_outlives_a_killed_process(company: Path, mo
         async with serving(company) as server:
             documents, answers = await under_load(server, tokens, rng)
         async with gateway_in(company, models) as gateway:
+            # As after half a minute: where there may be other workers, nobody knows sooner that this one is dead.
+            async with gateway.services.database.write() as tx:
+                await tx.connection.exec_driver_sql("UPDATE job SET lease_until = '2020-01-01 00:00:00' WHERE state = 'running'")
             await assert_whole(gateway, documents, answers)
         acknowledged = [acknowledged[0] + len(documents), acknowledged[1] + len(answers)]
     assert all(acknowledged), "nothing was acknowledged before the kills: they prove nothing"
+
+
+async def test_an_orderly_stop_ends_what_was_begun_and_hands_back_what_was_not(company: Path, models: Models) -> None:
+    """SIGTERM under load: each request that was taken gets its whole answer, each stream its end, each document is taken in later."""
+    (company / DEMO_MARKER).write_text('{"public_url": "http://127.0.0.1:8080"}', encoding="utf-8")
+    async with gateway_in(company, models) as gateway:
+        tokens = {name: gateway.token(name) for name in ("engineer", "hr-partner")}
+    answers, jobs, ends, refused = [], [], [], 0
+
+    async def ask(client: httpx.AsyncClient, *, streams: bool) -> None:
+        nonlocal refused
+        while True:
+            try:
+                response = await client.post("/v1/answers", json={"question": QUESTION, "stream": streams}, headers=tokens["engineer"])
+            except httpx.TransportError:
+                refused += 1
+                return
+            assert response.status_code == 200, response.text
+            if streams:
+                ends.append("event: finished" in response.text)
+            else:
+                answers.append(response.json())
+
+    async def hand_in(client: httpx.AsyncClient) -> None:
+        for number in range(1, 400):
+            try:
+                response = await client.post("/v1/collections/hr/documents", json=note(number), headers=tokens["hr-partner"])
+            except httpx.TransportError:
+                return
+            assert response.status_code == 202, response.text
+            jobs.append(response.json()["document_id"])
+
+    async with serving(company) as server:
+        # A connection for each request: one that is kept open may be closed by the server while the next request is on its way.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(base_url=server.url, timeout=30, limits=limits) as client:
+            tasks = [asyncio.create_task(ask(client, streams=streams)) for streams in (False, True, False, True)]
+            tasks.append(asyncio.create_task(hand_in(client)))
+            await asyncio.sleep(3.0)
+            server.process.send_signal(signal.SIGTERM)
+            await asyncio.gather(*tasks)
+        assert await asyncio.to_thread(server.process.wait, 20) in {0, -signal.SIGTERM}
+    assert answers
+    assert ends
+    assert all(ends)
+    assert refused == 4
+    async with gateway_in(company, models) as gateway:
+        await assert_whole(gateway, jobs, answers)
+        async with gateway.services.database.read() as tx:
+            query = "SELECT type, count(*) FROM audit_event WHERE type LIKE 'generation%' GROUP BY type"
+            counts = dict(
+                (await tx.connection.exec_driver_sql(query.replace("%", "%%") if not gateway.services.database.is_sqlite else query)).all()
+            )
+    assert counts["generation.started"] == counts["generation.completed"] + counts.get("generation.aborted", 0)
 
 
 async def assert_whole(gateway: Gateway, documents: list[str], answers: list[dict[str, Any]]) -> None:

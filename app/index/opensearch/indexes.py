@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from app.domain.identity import TenantId
+from app.domain.search import IndexedDocument
 from app.errors import ConfigurationError, ConflictError, UpstreamUnavailableError
+from app.index.opensearch import inventory
 from app.index.opensearch.connection import Cluster, VersionConflictError, path_of
 from app.index.opensearch.heads import Generations, Heads
 from app.index.opensearch.mapping import FORMAT, Body, chunk_index, heads_index
@@ -64,6 +66,10 @@ class Indexes:
         await self.make_generation(tenant, present.live + 1, is_served=False)
         await self._replace(tenant, wanted, found[1] if found else None)
         return wanted
+
+    async def held(self, tenant: TenantId, generation: int) -> list[IndexedDocument]:
+        """The inventory of one generation, to be compared with the register before a swap."""
+        return await inventory.held(self.cluster, self.heads, tenant, generation)
 
     async def swap(self, tenant: TenantId) -> Generations:
         """Let the new generation serve, in one step for all searches; writes still go to both until `drop_old`.

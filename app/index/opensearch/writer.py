@@ -135,6 +135,8 @@ class Writer:
         operations = []
         for one, chunk in stored:
             fresh = chunk.with_vectors(by_id[chunk.chunk_id])
+            if fresh == chunk:
+                continue
             is_live = one.is_live and facts is not None and head is not None and head.live == one.version
             document: Document = fresh.live(facts) if is_live and facts is not None else fresh.waiting(place.tenant)
             operations.append(self._chunks.operation(place, fresh, document, one))

@@ -32,7 +32,7 @@ _TOO_MANY = 429
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 _BUSY = {429, 502, 503, 504}
-_BATCH_BYTES = 8 * 1024 * 1024
+_BATCH_BYTES = 1_000_000
 _BATCH_ITEMS = 500
 
 # The vendor logs requests that fail with their address, and with their body when asked to be verbose.

@@ -36,7 +36,6 @@ from tests.conformance.engines import (
     vectors,
 )
 
-
 Json = Any
 """What a server's reply is before anybody has looked at it."""
 

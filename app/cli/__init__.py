@@ -35,7 +35,7 @@ _SUMMARIES = {
     "migrate-store": "Move an embedded installation to PostgreSQL.",
     "policy": "Rules: check, test, activate, explain.",
     "audit": "The log: verify, prove, export.",
-    "index": "The search index: verify, repair.",
+    "index": "The search index: verify, repair, rebuild.",
     "eval": "Measure retrieval, answers and privacy on labelled sets.",
 }
 _GROUPS = {"policy", "audit", "eval", "index"}

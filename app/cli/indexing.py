@@ -1,18 +1,16 @@
-"""Commands of the search index: `index verify`."""
+"""Commands of the search index: `index verify`, `index rebuild`."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from app.cli.options import DataOption, JsonOption, run_with, say, settings_for
+from app.errors import ConfigurationError
+from app.wiring import Services
 
-app = typer.Typer(help="The search index: verify, repair.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Keep a lone command under its name."""
+app = typer.Typer(help="The search index: verify, repair, rebuild.", no_args_is_help=True)
 
 
 @app.command("verify")
@@ -38,3 +36,40 @@ def verify(
     )
     if not (report.is_right or repair):
         raise typer.Exit(2)
+
+
+@app.command("rebuild")
+def rebuild(
+    confirm: Annotated[bool, typer.Option("--confirm", help="Delete the index that no longer serves.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the OpenSearch index anew from the register, beside the one that serves, compare it and swap it in. Searches go on.
+
+    May be stopped and run again. The old index is kept until --confirm.
+
+    Example: portcullis index rebuild && portcullis index rebuild --confirm
+    """
+
+    async def work(services: Services) -> tuple[int, bool]:
+        if services.rebuild is None:
+            message = "The embedded index needs no rebuild: stop the gateway, delete index.db in the data folder, and start it again."
+            raise ConfigurationError(message)
+        if confirm:
+            return 0, await services.rebuild.confirm(services.tenant)
+        return await services.rebuild.run(services.tenant, _progress(as_json)), False
+
+    documents, is_dropped = run_with(settings_for(data), work)
+    if confirm:
+        text = "The old index is deleted." if is_dropped else "There is no other index."
+    else:
+        text = f"The new index serves {documents} documents. When all is well, delete the old one: portcullis index rebuild --confirm"
+    say(as_json, {"documents": documents, "dropped": is_dropped}, text)
+
+
+def _progress(as_json: bool) -> Callable[[int, int], None]:
+    def note(done: int, total: int) -> None:
+        if not as_json and done % 100 == 0:
+            typer.echo(f"{done} of {total} documents")
+
+    return note

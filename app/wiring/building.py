@@ -49,7 +49,7 @@ from app.settings import DEMO_MARKER, Settings
 from app.storage import schema
 from app.storage.transaction import Database
 from app.wiring.background import note_start, reconcile, start_background
-from app.wiring.indexes import open_index
+from app.wiring.indexes import open_index, rebuild_of
 from app.wiring.people import NO_ISSUER, identity_for
 from app.wiring.services import PolicyWatch, Services
 
@@ -144,6 +144,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
             EmbedDocument(database, index, rules),
         ),
         reconcile=ReconcileIndex(database, index, rules),
+        rebuild=rebuild_of(database, index),
         documents=ReadDocuments(database, policy, redaction, audit),
         changes=ChangeDocuments(database, policy, index, audit),
         collections=ManageCollections(database, policy, audit),

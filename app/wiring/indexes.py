@@ -6,8 +6,10 @@ from contextlib import AsyncExitStack
 from app.domain.ports import PassageIndex
 from app.errors import ConfigurationError
 from app.index.embedded import EmbeddedIndex
+from app.ingest.rebuild import RebuildIndex
 from app.llm.embedder import LocalEmbedder
 from app.settings import Settings
+from app.storage.transaction import Database
 
 
 async def open_index(settings: Settings, embedder: LocalEmbedder, stack: AsyncExitStack) -> PassageIndex:
@@ -49,6 +51,16 @@ async def open_index(settings: Settings, embedder: LocalEmbedder, stack: AsyncEx
     index = await open_opensearch_index(rules, dictionary=embedder.known_words())
     stack.push_async_callback(index.close)
     return index
+
+
+def rebuild_of(database: Database, index: PassageIndex) -> RebuildIndex | None:
+    """How the index is built anew while it serves; `None` for the embedded one, whose file is simply deleted."""
+    if isinstance(index, EmbeddedIndex):
+        return None
+    from app.index.opensearch.engine import OpenSearchIndex  # noqa: PLC0415 - as in `open_index`
+    from app.index.opensearch.rebuilding import Rebuilding  # noqa: PLC0415 - as in `open_index`
+
+    return RebuildIndex(database, index, Rebuilding(index)) if isinstance(index, OpenSearchIndex) else None
 
 
 def _check(settings: Settings) -> None:

@@ -32,6 +32,7 @@ from app.identity.sessions import Sessions
 from app.identity.sign_in import SignIn
 from app.identity.subjects import ClaimNames
 from app.identity.tokens import TokenVerifier
+from app.ingest.rebuild import RebuildIndex
 from app.ingest.reconcile import ReconcileIndex
 from app.ingest.submit import SubmitDocument
 from app.ingest.worker import Worker
@@ -119,6 +120,7 @@ class Services:
     submit: SubmitDocument
     worker: Worker
     reconcile: ReconcileIndex
+    rebuild: RebuildIndex | None
     documents: ReadDocuments
     changes: ChangeDocuments
     collections: ManageCollections

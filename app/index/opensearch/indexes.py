@@ -84,7 +84,7 @@ class Indexes:
         actions: list[Body] = []
         for group in rules.groups():
             alias, old, new = (rules.alias(tenant, group), *(rules.index(tenant, one, group) for one in present.written))
-            actions += [{"remove": {"index": old, "alias": alias}}, {"add": {"index": new, "alias": alias}}]
+            actions += [{"remove": {"index": old, "alias": alias, "must_exist": False}}, {"add": {"index": new, "alias": alias}}]
         if await self.cluster.ask("POST", "/_aliases", {"actions": actions}) is None:
             message = "An index or an alias of this tenant is missing."
             raise UpstreamUnavailableError(message)

@@ -1,0 +1,108 @@
+"""RebuildIndex: a new index beside the one that serves, filled from the register, compared with it, and swapped in for all at once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from app.domain.content import DocumentId
+from app.domain.identity import TenantId
+from app.domain.ports import PassageIndex
+from app.domain.search import AccessFacts, ChunkVectors, IndexedDocument
+from app.errors import ConfigurationError
+from app.ingest.analysis import indexed_chunks
+from app.ingest.stored import stored_analysis
+from app.storage import document_rows
+from app.storage.document_rows import Standing
+from app.storage.transaction import Database
+
+_PASSES = 10
+"""Documents change while they are copied; each pass copies what changed during the one before, and takes a fraction of its time."""
+
+
+class Generations(Protocol):
+    """An engine's generations. From `begin` to `drop_other` every write of the index goes to both."""
+
+    async def begin(self, tenant: TenantId) -> int:
+        """Make the new one, or take up the one that was begun."""
+
+    async def held(self, tenant: TenantId, generation: int) -> list[IndexedDocument]:
+        """What a generation holds."""
+
+    async def vectors(self, tenant: TenantId, document_id: DocumentId, version: int) -> tuple[str, list[ChunkVectors]]:
+        """(digest of their model, vectors) of a version in the generation that serves."""
+
+    async def swap(self, tenant: TenantId) -> None:
+        """Let the new one serve."""
+
+    async def drop_other(self, tenant: TenantId) -> bool:
+        """Delete the one that does not serve."""
+
+
+@dataclass(frozen=True)
+class RebuildIndex:
+    """Builds an index anew while the old one serves. Powers: the register, the index, its generations."""
+
+    database: Database
+    index: PassageIndex
+    generations: Generations
+
+    async def run(self, tenant: TenantId, note: Callable[[int, int], None]) -> int:
+        """Build, compare, swap; returns how many documents the new index serves. The old one is kept until `confirm`.
+
+        `note` hears of (documents done, documents in all). It may be stopped and run again: what was copied stays. Raises
+        ConfigurationError, with the old index still serving, when the new one does not come out as the register has it.
+        """
+        generation = await self.generations.begin(tenant)
+        for _ in range(_PASSES):
+            standing, todo, extra = await self._compare(tenant, generation)
+            if not todo and not extra:
+                await self.generations.swap(tenant)
+                return len(standing)
+            for done, document_id in enumerate(todo):
+                note(len(standing) - len(todo) + done, len(standing))
+                await self._copy(tenant, document_id)
+            for document_id in extra:
+                await self.index.remove(document_id)
+        message = f"The new index does not come out as the register has it: {todo[:3] or extra[:3]}. The old one still serves."
+        raise ConfigurationError(message)
+
+    async def confirm(self, tenant: TenantId) -> bool:
+        """Delete the index that does not serve; False when there is none."""
+        return await self.generations.drop_other(tenant)
+
+    async def _compare(
+        self, tenant: TenantId, generation: int
+    ) -> tuple[dict[DocumentId, Standing], list[DocumentId], Sequence[DocumentId]]:
+        """(documents that are to be served, those of them that are not yet as they should be, those that should not be there)."""
+        held = {one.document_id: one for one in await self.generations.held(tenant, generation)}
+        serving = {one.document_id: one for one in await self.index.inventory(tenant)}
+        async with self.database.read() as tx:
+            standing = await document_rows.standings(tx, tenant)
+        now = datetime.now(UTC)
+        wanted = {name: one for name, one in standing.items() if one.is_served_at(now)}
+        todo = [name for name, one in wanted.items() if not _is_right(one, held.get(name), serving.get(name))]
+        return wanted, todo, [name for name, one in held.items() if name not in wanted and one.live_version is not None]
+
+    async def _copy(self, tenant: TenantId, document_id: DocumentId) -> None:
+        async with self.database.write() as tx:
+            # It cannot be withdrawn meanwhile: the write lock is held, as when the index is reconciled.
+            document = await document_rows.get_document(tx, tenant, document_id)
+            if document is None or document.live_version is None or not document.is_served_at(datetime.now(UTC)):
+                return
+            version = document.live_version
+            analyzed = await stored_analysis(tx, document, version)
+            await self.index.put_version(AccessFacts.of(document), version, indexed_chunks(analyzed))
+            await self.index.make_live(document_id, version)
+            await self.index.put_access(AccessFacts.of(document))
+        model, vectors = await self.generations.vectors(tenant, document_id, version)
+        if vectors:
+            await self.index.put_vectors(document_id, version, vectors, model)
+
+
+def _is_right(wanted: Standing, held: IndexedDocument | None, serving: IndexedDocument | None) -> bool:
+    """Whether a document is in the new index as the register has it, with no fewer vectors than the old one has."""
+    if held is None or held.live_version != wanted.live_version or held.acl_version < wanted.acl_version:
+        return False
+    has_vectors = serving is None or held.vectors >= serving.vectors
+    return held.chunks == wanted.chunks and has_vectors

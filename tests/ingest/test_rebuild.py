@@ -1,0 +1,140 @@
+"""The index is built anew beside the one that serves: no search fails or differs meanwhile, and no change made meanwhile is lost."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.domain.access import Acl, AclMode
+from app.errors import ConfigurationError
+from app.ingest import rebuild
+from app.ingest.rebuild import RebuildIndex
+from app.storage import document_rows
+from app.wiring import Services
+from tests.conftest import Gateway, caller_as
+
+columns = ("company",)
+LEAVE = {"query": "How much parental leave do I get?"}
+
+
+async def shown(gateway: Gateway, person: str = "engineer", query: dict[str, str] = LEAVE) -> list[tuple[str, str]]:
+    response = await gateway.post("/v1/search", person, query)
+    assert response.status_code == 200, response.text
+    return [(one["passage_id"], one["text"]) for one in response.json()["passages"]]
+
+
+async def indexes(services: Services) -> list[str]:
+    found = await services.index.cluster.ask("GET", f"/{services.settings.opensearch_prefix}-*/_alias")  # type: ignore[attr-defined]  # OpenSearch's
+    return sorted(name for name, one in found.items() if one["aliases"])
+
+
+def silent(_done: int, _total: int) -> None:
+    pass
+
+
+async def test_searches_go_on_while_it_is_built_and_answer_the_same(gateway: Gateway) -> None:
+    services = gateway.services
+    assert services.rebuild is not None
+    before, serving = await shown(gateway), await indexes(services)
+    held = {one.document_id: one for one in await services.index.inventory(services.tenant)}
+    building = asyncio.create_task(services.rebuild.run(services.tenant, silent))
+    searches = 0
+    while not building.done():
+        assert await shown(gateway) == before
+        searches += 1
+    assert await building == len(held)
+    assert searches > 5
+    assert await shown(gateway) == before
+    assert await indexes(services) != serving
+    assert {one.document_id: one for one in await services.index.inventory(services.tenant)} == held
+    assert await services.rebuild.confirm(services.tenant)
+    assert not await services.rebuild.confirm(services.tenant)
+    assert await shown(gateway) == before
+    assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+
+
+async def test_changes_made_while_it_is_built_hold_in_the_new_one(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One document is withdrawn, one closed and one replaced just after each was copied, and another just before."""
+    services = gateway.services
+    assert services.rebuild is not None
+    steward = await caller_as(services, "hr-partner")
+    async with services.database.read() as tx:
+        standing = await document_rows.standings(tx, services.tenant)
+        mine = [name for name, one in standing.items() if one.collection == "hr" and one.live_version is not None]
+        documents = {name: await document_rows.get_document(tx, services.tenant, name) for name in mine}
+    plain = [name for name, one in documents.items() if one is not None and one.acl.mode is AclMode.INHERIT and one.label == "internal"]
+    withdrawn, closed, replaced, *_ = plain
+    copied = RebuildIndex._copy
+
+    async def then_change(flow: RebuildIndex, tenant: Any, document_id: Any) -> None:  # noqa: ANN401 - as the flow's own
+        await copied(flow, tenant, document_id)
+        if document_id == withdrawn:
+            await services.changes.withdraw(steward, withdrawn)
+        if document_id == closed:
+            await services.changes.change_acl(steward, closed, Acl(AclMode.INHERIT, deny=frozenset({"role:sample|nobody", *_everyone()})))
+        if document_id == replaced:
+            body = {"title": "Replaced", "text": "The wombat allowance is 3 euros.", "external_id": documents[replaced].external_id}  # type: ignore[union-attr]  # it is there
+            job = (await gateway.post("/v1/collections/hr/documents", "hr-partner", body)).json()["job_id"]
+            await gateway.until_job(job, "hr-partner", "succeeded")
+
+    monkeypatch.setattr(RebuildIndex, "_copy", then_change)
+    await services.rebuild.run(services.tenant, silent)
+    monkeypatch.undo()
+    held = {one.document_id: one for one in await services.index.inventory(services.tenant)}
+    assert withdrawn not in held
+    assert held[replaced].live_version == standing[replaced].live_version + 1
+    assert held[closed].acl_version == standing[closed].acl_version + 1
+    assert any("wombat" in text for _, text in await shown(gateway, "hr-partner", {"query": "wombat allowance"}))
+    assert all(not name.startswith((withdrawn, closed)) for name, _ in await shown(gateway, "engineer"))
+    assert (await services.reconcile.run(services.tenant, repair=False)).missing == []
+
+
+def _everyone() -> set[str]:
+    return {"group:sample|all-employees"}
+
+
+async def test_a_build_that_was_cut_off_goes_on_where_it_was(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = gateway.services
+    assert services.rebuild is not None
+    before, serving = await shown(gateway), await indexes(services)
+    done: list[str] = []
+    copied = RebuildIndex._copy
+
+    async def half(flow: RebuildIndex, tenant: Any, document_id: Any) -> None:  # noqa: ANN401 - as the flow's own
+        if len(done) == 10:
+            raise KeyboardInterrupt
+        await copied(flow, tenant, document_id)
+        done.append(document_id)
+
+    monkeypatch.setattr(RebuildIndex, "_copy", half)
+    with pytest.raises(KeyboardInterrupt):
+        await services.rebuild.run(services.tenant, silent)
+    assert await indexes(services) == serving
+    assert await shown(gateway) == before
+    again: list[str] = []
+
+    async def noted(flow: RebuildIndex, tenant: Any, document_id: Any) -> None:  # noqa: ANN401 - as the flow's own
+        again.append(document_id)
+        await copied(flow, tenant, document_id)
+
+    monkeypatch.setattr(RebuildIndex, "_copy", noted)
+    await services.rebuild.run(services.tenant, silent)
+    assert not set(again) & set(done)
+    assert await shown(gateway) == before
+
+
+async def test_one_that_does_not_come_out_right_is_not_swapped_in(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = gateway.services
+    assert services.rebuild is not None
+    before, serving = await shown(gateway), await indexes(services)
+    monkeypatch.setattr(rebuild, "_PASSES", 2)
+    copied = rebuild.indexed_chunks
+    monkeypatch.setattr(rebuild, "indexed_chunks", lambda analyzed: copied(replace(analyzed, chunks=analyzed.chunks[:1])))
+    with pytest.raises(ConfigurationError, match="still serves"):
+        await services.rebuild.run(services.tenant, silent)
+    assert await indexes(services) == serving
+    monkeypatch.undo()
+    await services.reconcile.run(services.tenant, repair=True)
+    await services.worker.drain()
+    assert await shown(gateway) == before

@@ -233,6 +233,22 @@ async def test_a_new_generation_takes_over_while_searches_and_writes_go_on(engin
         await engine.indexes.swap(T)
 
 
+async def test_a_swap_cut_short_can_be_done_again(engine: OpenSearchIndex) -> None:
+    """The aliases had moved, the record of it was not written."""
+    await publish(engine, facts("a"), "leave request")
+    await engine.indexes.begin(T)
+    await publish(engine, facts("a"), "leave request")
+    found = await engine.indexes.heads.generations(T)
+    assert found is not None
+    await engine.indexes.swap(T)
+    swapped = await engine.indexes.heads.generations(T)
+    assert swapped is not None
+    await engine.indexes.heads.put_generations(T, found[0], swapped[1])
+    await engine.indexes.swap(T)
+    await engine.indexes.drop_other(T)
+    assert documents(await find(engine, "leave", EVERYTHING)) == {"a"}
+
+
 async def test_a_lost_index_is_refused_and_not_read_as_empty(engine: OpenSearchIndex) -> None:
     await publish(engine, facts("a"), "leave request")
     await engine.cluster.ask("DELETE", f"/{engine.cluster.rules.index(T, 1)}")

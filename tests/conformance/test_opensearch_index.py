@@ -367,7 +367,9 @@ async def test_an_index_of_another_width_or_format_is_refused_at_start(engine: O
     rules = engine.cluster.rules
     with pytest.raises(ConfigurationError, match="dimensions"):
         await open_opensearch_index(opensearch_rules(*opensearch, prefix=rules.prefix, dim=DIM + 1))
-    foreign = f"/{rules.prefix}-foreign"
+    foreign = f"/{rules.prefix}-foreign-g1"
+    await engine.cluster.ask("PUT", f"/{rules.prefix}-staging-acme-g1", {})
+    await (await open_opensearch_index(rules)).close()
     await engine.cluster.ask("PUT", foreign, {"mappings": {"properties": {"live": {"type": "keyword"}}}})
     with pytest.raises(ConfigurationError, match="format"):
         await open_opensearch_index(rules)

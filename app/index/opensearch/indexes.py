@@ -31,7 +31,7 @@ class Indexes:
         if await self.cluster.ask("GET", f"/{rules.heads}/_mapping") is None:
             await self._create(rules.heads, heads_index(rules))
         held = await self.cluster.ask("GET", f"/{rules.prefix}-*/_mapping") or {}
-        for name, one in held.items():
+        for name, one in ((name, one) for name, one in held.items() if rules.is_ours(name)):
             self._require_format(name, one.get("mappings", {}).get("_meta", {}))
 
     async def ensure(self, tenant: TenantId) -> Generations:

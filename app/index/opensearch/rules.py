@@ -9,6 +9,8 @@ from app.domain.identity import TenantId
 from app.index.words import clean
 
 _PLAIN = re.compile(r"[a-z0-9_]{1,64}")
+_RESERVED = "heads"
+"""A tenant of this name would bear the name of the index of heads."""
 _LONGEST_ID_BYTES = 512
 """OpenSearch refuses longer `_id`s."""
 
@@ -57,6 +59,10 @@ class OpenSearchRules:
         """The index of one generation behind that alias."""
         return f"{self.alias(tenant, group)}-g{generation}"
 
+    def is_ours(self, name: str) -> bool:
+        """Whether an index is one of this installation's; another's prefix may begin with this one's."""
+        return name == self.heads or re.fullmatch(rf"{re.escape(self.prefix)}-[a-z0-9_.]+(-own\.[a-z0-9_.]+)?-g\d+", name) is not None
+
     def groups(self) -> tuple[str, ...]:
         """Groups a tenant's chunks lie in: the common one and a collection each of `own_index`."""
         return ("", *sorted(self.own_index))
@@ -92,7 +98,7 @@ def _fitting(name: str) -> str:
 
 def _slug(name: str) -> str:
     """A name as part of an index name; two names never share one: a point stands in those that were changed only."""
-    if _PLAIN.fullmatch(name):
+    if _PLAIN.fullmatch(name) and name != _RESERVED:
         return name
     readable = re.sub(r"[^a-z0-9_]+", "_", clean(name).lower())[:32].lstrip("_")
     return f"{readable}.{hashlib.sha256(clean(name).encode()).hexdigest()[:16]}"

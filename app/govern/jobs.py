@@ -10,7 +10,7 @@ from app.domain.access import Action, Decision, Outcome
 from app.domain.audit import EventType
 from app.domain.identity import Caller, TenantId
 from app.errors import ConflictError, NotFoundError
-from app.govern.document_rights import first_denial
+from app.govern.document_rights import READ_ACTIONS, first_denial
 from app.policy.book import PolicyBook
 from app.policy.snapshot import Snapshot
 from app.storage import document_rows, job_rows
@@ -29,7 +29,7 @@ class TendJobs:
     audit: AuditLog
 
     async def troubled(self, caller: Caller) -> list[Job]:
-        """Jobs that failed or were refused, latest first: the caller's own, and those of documents they may hand in."""
+        """Jobs that failed or were refused, latest first: the caller's own, and those of documents they may read and hand in."""
         async with self.database.read() as tx:
             snapshot = await self.policy.current(tx, caller.subject.tenant)
             jobs = await job_rows.troubled(tx, caller.subject.tenant, _MOST)
@@ -70,6 +70,7 @@ class TendJobs:
     async def _decision(self, tx: Transaction, snapshot: Snapshot, caller: Caller, job: Job) -> Decision | None:
         """What lets the caller look after a job, or `None`. Whoever handed it in may, as far as they still may hand in there."""
         document = await document_rows.get_document(tx, caller.subject.tenant, job.document_id)
-        decision = first_denial(snapshot, caller, document, (Action.INGEST,))
+        # Also the right to read: names of files and the reasons why they failed tell of what is in them.
+        decision = first_denial(snapshot, caller, document, (*READ_ACTIONS, Action.INGEST))
         is_theirs = job.submitted_by == caller.subject.subject_id
         return decision if decision is not None and (decision.outcome is Outcome.ALLOW or is_theirs) else None

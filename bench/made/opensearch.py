@@ -75,6 +75,7 @@ async def _fill(engine: OpenSearchIndex, texts: list[str], vectors: NDArray[np.f
     n_documents = -(-len(texts) // _CHUNKS_A_DOCUMENT)
     order = rng.permutation(n_documents)
     by_document = {share: order < max(1, round(part * n_documents)) for share, part in SHARES.items()}
+    await engine.indexes.prepare()
     generations = await engine.indexes.ensure(TENANT)
     index = engine.cluster.rules.index(TENANT, generations.live)
     for number in range(n_documents):

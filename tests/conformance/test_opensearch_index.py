@@ -262,6 +262,16 @@ async def test_a_lost_index_is_refused_and_not_read_as_empty(engine: OpenSearchI
         await engine.put_access(facts("a", acl_version=2))
 
 
+async def test_lost_heads_are_refused_and_not_made_anew_by_a_write(engine: OpenSearchIndex) -> None:
+    """The server makes an index for whatever is written into none, with a mapping of its own."""
+    await publish(engine, facts("a"), "leave request")
+    await engine.cluster.ask("DELETE", f"/{engine.cluster.rules.heads}")
+    for write in (publish(engine, facts("b"), "leave"), engine.remove(DocumentId("a")), engine.put_access(facts("a", acl_version=2))):
+        with pytest.raises(UpstreamUnavailableError, match="missing"):
+            await write
+    assert await engine.cluster.ask("GET", f"/{engine.cluster.rules.heads}/_mapping") is None
+
+
 async def test_a_document_moves_with_its_collection_into_an_index_of_its_own(opensearch: tuple[str, ...]) -> None:
     async with opensearch_engine(opensearch_rules(*opensearch, own_index=frozenset({"board"}))) as engine:
         await publish(engine, facts("a"), "leave request", "leave of absence")
@@ -314,6 +324,7 @@ async def test_what_a_dead_writer_left_is_shown_by_the_inventory_and_mended_by_a
     await publish(engine, facts("b"), "leave request")
     rules = engine.cluster.rules
     query = {"query": {"term": {"document_id": "a"}}}
+    await engine.cluster.refresh(rules.heads)
     await engine.cluster.ask("POST", f"/{rules.index(T, 1)}/_delete_by_query", query, {"refresh": "true"})
     await engine.cluster.ask("POST", f"/{rules.heads}/_delete_by_query", {"query": {"term": {"document_id": "b"}}}, {"refresh": "true"})
     held = {one.document_id: (one.live_version, one.chunks) for one in await engine.inventory(T)}

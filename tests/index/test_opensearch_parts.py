@@ -26,6 +26,7 @@ from app.index.spelling import edit_distance, most_edits
 RULES = OpenSearchRules(("http://127.0.0.1:9200",), 8)
 NAMES = (
     "acme",
+    "heads",
     "Acme",
     "acme-corp",
     "acme_corp",
@@ -46,7 +47,11 @@ def test_no_two_tenants_groups_or_generations_share_a_name_and_each_is_one_the_s
     made += [RULES.alias(TenantId("acme"), name) for name in NAMES if name]
     made += [RULES.index(TenantId(name), generation) for name in NAMES for generation in (1, 2)]
     made += [RULES.index(TenantId("acme"), 1, name) for name in NAMES if name]
+    made.append(RULES.heads)
     assert len(set(made)) == len(made)
+    assert all(RULES.is_ours(name) for name in made if re.search(r"-g\d$", name))
+    assert not any(replace(RULES, prefix="portcul").is_ours(name) for name in made)
+    assert not RULES.is_ours("portcullis-staging-acme-g1")
     for name in made:
         assert re.fullmatch(r"portcullis-[a-z0-9_.\-]+", name)
         assert len(name) < 255

@@ -115,6 +115,10 @@ class Cluster:
             found = await self._send(method, path, data, params or {})
         except TransportError as error:
             if error.status_code == 404:  # noqa: PLR2004 - not found
+                if "/_doc/" in path and _kind(error) == "index_not_found_exception":
+                    # No record in no index is a loss, not an answer: and a write would make an index without its mapping.
+                    message = "An index of the search engine is missing: rebuild the index."
+                    raise UpstreamUnavailableError(message) from error
                 return None
             raise _translated(error) from error
         if not isinstance(found, Mapping):

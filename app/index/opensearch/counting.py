@@ -58,16 +58,24 @@ def grant_of(reply: Reply) -> Grant:
 
 def words_request(granted: Clause, words: Sequence[str], languages: Sequence[str], shown: Shown) -> Body:
     """Search that counts, for each word, the granted chunks that hold it or another of its stem where this viewer sees it."""
-    each = [holds(word, languages, shown) for word in words]
-    return counts_request(granted, each)
+    keys = [stem_key(*key) for word in words for key in stems_of(word, languages)]
+    return counts_request(granted, [holds(word, languages, shown) for word in words], with_any("stems", keys, shown))
 
 
-def counts_request(granted: Clause, clauses: Sequence[Clause]) -> Body:
-    """Search that counts the granted chunks each clause matches."""
+def with_any(name: str, terms: Sequence[str], shown: Shown) -> Clause:
+    """Clause that matches chunks with any of the terms, open or guarded and seen; `name` is the field of the open ones."""
+    return one_of([*any_of(name, terms), *seen(f"hidden_{name}", terms, shown)]) if terms else NOBODY
+
+
+def counts_request(granted: Clause, clauses: Sequence[Clause], within: Clause) -> Body:
+    """Search that counts the granted chunks each clause matches. `within` matches what any of them does.
+
+    It is written apart, in few clauses: one made of all of them could be more than the server allows in a query.
+    """
     return {
         "size": 0,
         "track_total_hits": False,
-        "query": {"bool": {"filter": [granted, one_of(clauses)]}},
+        "query": {"bool": {"filter": [granted, within]}},
         "aggs": {"each": {"filters": {"filters": list(clauses) or [NOBODY]}}},
     }
 
@@ -86,9 +94,7 @@ def counts_of(reply: Reply, n: int) -> list[int]:
 def holds(word: str, languages: Sequence[str], shown: Shown) -> Clause:
     """Clause that matches chunks that hold a word or another of its stem, each by the stemmer of its own language."""
     keys = [stem_key(language, stem) for language, stem in stems_of(word, languages)]
-    if not keys:
-        return NOBODY
-    return one_of([*any_of("stems", keys), *seen("hidden_stems", keys, shown)])
+    return with_any("stems", keys, shown)
 
 
 def stems_of(word: str, languages: Sequence[str]) -> list[tuple[str, str]]:

@@ -136,7 +136,8 @@ async def _first(cluster: Cluster, question: Asked, languages: tuple[str, ...]) 
         if again is None:
             return None
         counts = dict(zip(words, counts_of(again[0], len(words)), strict=True))
-    weights = {word: idf(counts[word], grant.n_chunks) for word in words}
+    # The counts come from searches a moment apart: a chunk written in between is in one of them only.
+    weights = {word: idf(min(counts[word], grant.n_chunks), grant.n_chunks) for word in words}
     near = [Hit.of(hit) for hit in replies[2]["hits"]["hits"]] if query.vector is not None else []
     stems = {language: {word: stem for word in words for _, stem in stems_of(word, (language,))} for language in grant.languages}
     return _Counted(grant, weights, stems), near
@@ -191,14 +192,19 @@ def _word_clauses(counted: _Counted, shown: Shown) -> list[Body]:
     Guarded words have no stored weight: they count for the most that a word can, and the exact score puts them in their place.
     """
     clauses: list[Body] = []
-    for word, weight in counted.weights.items():
+    left = _MOST_CLAUSES
+    # The rarest words first: should a pasted page run out of clauses, the commonest are what it does without.
+    for word, weight in sorted(counted.weights.items(), key=lambda item: (-item[1], item[0])):
         keys = stems_of(word, counted.grant.languages)
         boost = {"boost": max(weight, 1e-6)}
+        left -= len(keys) + 2 * len(shown) + 1
+        if left < 0:
+            break
         clauses += [{"rank_feature": {"field": f"weights.{weight_key(*key)}", "linear": {}, **boost}} for key in keys]
         hidden = seen("hidden_stems", [stem_key(*key) for key in keys], shown) if keys else []
         if hidden:
             clauses.append({"constant_score": {"filter": one_of(hidden), "boost": boost["boost"] * (K1 + 1.0)}})
-    return clauses[:_MOST_CLAUSES]
+    return clauses
 
 
 def _best(question: Asked, counted: _Counted, near: Sequence[Hit], by_words: Sequence[Hit]) -> list[tuple[Hit, float]]:

@@ -10,7 +10,7 @@ from itertools import combinations_with_replacement
 from app.domain.access import ReadFilter
 from app.domain.search import SearchLimits, Visibility
 from app.index.opensearch.connection import Cluster, Reply
-from app.index.opensearch.counting import Body, Shown, counts_of, counts_request, grant_of, grant_request, seen, words_request
+from app.index.opensearch.counting import Body, Shown, counts_of, counts_request, grant_of, grant_request, with_any, words_request
 from app.index.opensearch.documents import hidden_key, malformed
 from app.index.opensearch.filters import Clause, any_of, granted, one_of, shown_types
 from app.index.spelling import best_of, corrected, edit_distance, is_alike, is_in_dictionary, most_edits
@@ -80,8 +80,8 @@ class Speller:
         counts: dict[str, int] = {}
         for start in range(0, len(candidates), _MOST_CHECKED):
             batch = candidates[start : start + _MOST_CHECKED]
-            clauses = [one_of([*any_of("words", [other]), *seen("hidden_words", [other], self.shown)]) for other in batch]
-            counted = await self._ask([counts_request(self.granted, clauses)])
+            clauses = [with_any("words", [other], self.shown) for other in batch]
+            counted = await self._ask([counts_request(self.granted, clauses, with_any("words", batch, self.shown))])
             if counted is None:
                 return None
             counts |= zip(batch, counts_of(counted[0], len(batch)), strict=True)

@@ -3,13 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 
 from app.domain.access import Acl, AclMode, Action, ActionRule, Conditions, Nothing, Scope
 from app.domain.content import ChunkId, DocumentId
@@ -35,54 +30,13 @@ from tests.conformance.engines import (
     unit,
     vectors,
 )
-
-Json = Any
-"""What a server's reply is before anybody has looked at it."""
+from tests.conformance.proxy import Json, proxied
 
 
 @pytest.fixture
 async def engine(opensearch: tuple[str, ...]) -> AsyncIterator[OpenSearchIndex]:
     async with opensearch_engine(opensearch_rules(*opensearch)) as opened:
         yield opened
-
-
-@dataclass
-class Proxy:
-    """Stands between an engine and the real server, and may change what the server says."""
-
-    target: str
-    requests: list[tuple[str, bytes]] = field(default_factory=list)
-    change: Callable[[str, Json], Json] = lambda _, reply: reply
-
-    async def pass_on(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        self.requests.append((request.path, body))
-        headers = {"content-type": request.headers.get("content-type", "application/json")}
-        async with (
-            aiohttp.ClientSession() as session,
-            session.request(request.method, self.target + request.path_qs, data=body, headers=headers) as reply,
-        ):
-            text = await reply.text()
-            changed = self.change(request.path, json.loads(text)) if text else text
-            return web.json_response(changed, status=reply.status)
-
-
-@asynccontextmanager
-async def proxied(target: str, **changes: object) -> AsyncIterator[tuple[OpenSearchIndex, Proxy]]:
-    proxy = Proxy(target)
-    application = web.Application(client_max_size=2**26)
-    application.router.add_route("*", "/{path:.*}", proxy.pass_on)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    address = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
-    try:
-        async with opensearch_engine(opensearch_rules(address, **changes)) as engine:
-            yield engine, proxy
-            proxy.change = lambda _, reply: reply
-    finally:
-        await runner.cleanup()
 
 
 def in_searches(change: Callable[[dict[str, Json]], Json]) -> Callable[[str, Json], Json]:

@@ -13,6 +13,8 @@ from app.index.words import split_words
 
 _LETTERS = re.compile(r"[^\W\d_]+")
 _SUFFIX = re.compile(r"(est|ers?|ness|ing|ed|ly|s|able|less|ful|ment)$")
+LONGEST = 48
+"""A pattern of near ones for anything longer is refused by a search server (and "Grundstücksverkehrsgenehmigungszuständigkeit" has 44)."""
 SHORTEST = 4
 """Shorter words have too many neighbours for a correction to mean anything."""
 _ONE_EDIT_UP_TO = 5
@@ -65,8 +67,8 @@ def edit_distance(left: str, right: str, most: int) -> int:
 
 
 def is_in_dictionary(word: str, dictionary: frozenset[str]) -> bool:
-    """Whether a dictionary knows a word, or what it is a suffix form of."""
-    if word in dictionary:
+    """Whether a dictionary knows a word, or what it is a suffix form of. One longer than any word of a language is left as it is."""
+    if word in dictionary or len(word) > LONGEST:
         return True
     suffix = _SUFFIX.search(word)
     base = word[: suffix.start()] if suffix else ""

@@ -291,3 +291,13 @@ async def test_the_inventory_tells_what_is_live_of_each_document_of_the_tenant(e
     assert await engine.inventory(T) == [IndexedDocument(DocumentId("a"), 1, 2, 3, 1)]
     await engine.remove(DocumentId("a"))
     assert await engine.inventory(T) == []
+
+
+async def test_a_word_longer_than_any_is_searched_for_as_it_stands(engine: PassageIndex) -> None:
+    """A server refuses patterns of near words that are as long as a page; the question failed with it."""
+    await publish(engine, facts("a"), "leave request " + "x" * 60)
+    for length in (47, 48, 49, 60, 4_000):
+        text = "x" * length
+        assert await engine.respell(text, EVERYTHING, {}) in {text, "x" * 60}
+        found = documents(await find(engine, f"leave {text}", EVERYTHING))
+        assert found == {"a"}

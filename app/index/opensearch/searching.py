@@ -4,6 +4,7 @@ The first counts inside the grant and brings the nearest chunks by vector; with 
 ranks by only preselects: membership and scores are worked out here, from each chunk's own words and vectors, as in the embedded engine.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,8 +103,15 @@ async def find(cluster: Cluster, question: Asked, languages: Sequence[str]) -> t
     first = await _first(cluster, question, tuple(languages))
     if first is None:
         return None
-    counted, near = first
-    by_words = await _by_words(cluster, question, counted, near)
+    counted, replied = first
+    asking = asyncio.ensure_future(_by_words(cluster, question, counted, [_name(hit) for hit in replied]))
+    try:
+        # What the first request brought is unpacked while the server works on the second.
+        await asyncio.sleep(0)
+        near = [Hit.of(hit) for hit in replied]
+        by_words = await asking
+    finally:
+        asking.cancel()
     if by_words is None:
         return None
     best = _best(question, counted, near, by_words)
@@ -118,7 +126,7 @@ def empty(query: IndexQuery) -> Candidates:
     return Candidates((), weights, ("vectors",) if query.vector is None else ())
 
 
-async def _first(cluster: Cluster, question: Asked, languages: tuple[str, ...]) -> tuple[_Counted, list[Hit]] | None:
+async def _first(cluster: Cluster, question: Asked, languages: tuple[str, ...]) -> tuple[_Counted, list[Reply]] | None:
     """Counts inside the grant and the nearest chunks, in one request."""
     query = question.query
     guessed = searched_words(query.text, languages)
@@ -138,17 +146,17 @@ async def _first(cluster: Cluster, question: Asked, languages: tuple[str, ...]) 
         counts = dict(zip(words, counts_of(again[0], len(words)), strict=True))
     # The counts come from searches a moment apart: a chunk written in between is in one of them only.
     weights = {word: idf(min(counts[word], grant.n_chunks), grant.n_chunks) for word in words}
-    near = [Hit.of(hit) for hit in replies[2]["hits"]["hits"]] if query.vector is not None else []
+    near: list[Reply] = replies[2]["hits"]["hits"] if query.vector is not None else []
     stems = {language: {word: stem for word in words for _, stem in stems_of(word, (language,))} for language in grant.languages}
     return _Counted(grant, weights, stems), near
 
 
-async def _by_words(cluster: Cluster, question: Asked, counted: _Counted, near: Sequence[Hit]) -> list[Hit] | None:
+async def _by_words(cluster: Cluster, question: Asked, counted: _Counted, near: Sequence[str]) -> list[Hit] | None:
     """The best chunks by words among those that the vector list did not bring already."""
     clauses = _word_clauses(counted, question.shown)
     if not clauses:
         return []
-    known = sorted(hit.chunk_id for hit in near)
+    known = sorted(near)
     body = {
         "query": {
             "bool": {
@@ -172,6 +180,14 @@ _HITS: Body = {
     # Never by where a chunk happens to lie: that depends on what else is stored.
     "sort": [{"_score": "desc"}, {"chunk_id": "asc"}],
 }
+
+
+def _name(hit: Reply) -> str:
+    """The chunk id of a hit. Raises UpstreamUnavailableError when it has none."""
+    fields = hit.get("fields") if isinstance(hit, Mapping) else None
+    if not isinstance(fields, Mapping):
+        raise malformed()
+    return str(only(fields, "chunk_id"))
 
 
 def _nearest_request(question: Asked, vector: Vector) -> Body:

@@ -71,7 +71,7 @@ browser: ## Chromium for the tests of the pages
 	  || { echo "Chromium is missing and could not be installed here. Install it (Debian: apt-get install chromium), then run make test again."; exit 1; }; }
 
 services: $(VENV)/.test ## Maven for the tests, which fetches OpenSearch; Java and PostgreSQL come as packages
-	@test -n "$$PORTCULLIS_TEST_OPENSEARCH" || command -v mvn >/dev/null || { \
+	@test -n "$${PORTCULLIS_TEST_OPENSEARCH:-}" || command -v mvn >/dev/null || { \
 	  echo "Installing Maven with apt-get …"; \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends maven openssl >/dev/null; } \
 	  || { echo "Maven is missing and could not be installed here. Install it (Debian: apt-get install maven) and run make test again, name a running"; \

@@ -12,8 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
+import pytest
+from typer.testing import CliRunner
 
 from app.answer.retrieval import SEARCH_ACTIONS
+from app.cli.auditing import app as audit_commands
 from app.domain.search import Candidates, IndexQuery, Matrix
 from app.wiring import Services
 from tests.conftest import caller_as
@@ -113,3 +116,11 @@ async def seen_by_the_index(services: Services, person: str, text: str) -> Candi
         snapshot = await services.policy.current(tx, services.tenant)
     vectors: Matrix = await services.embedder.embed([text])
     return await services.index.search(IndexQuery(text, vectors[0], {}), snapshot.read_filter(subject, SEARCH_ACTIONS))
+
+
+def resume(folder: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
+    """Run `portcullis audit resume` where the signer's folder is; (exit status, what it printed)."""
+    for key in ("database_url", "database_owner_url"):
+        monkeypatch.setenv(f"PORTCULLIS_{key.upper()}", settings[key])
+    done = CliRunner().invoke(audit_commands, ["resume", "--data", str(folder), *arguments])
+    return done.exit_code, done.output

@@ -9,16 +9,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from typer.testing import CliRunner
 
-from app.cli.auditing import app as audit_commands
 from app.errors import UpstreamUnavailableError
 from app.govern.receipts import receipt_problem
 from app.observability import RECHECK_DROPPED
 from app.wiring import Models, Services, open_services, sign_forever
 from tests.conftest import Gateway, gateway_in, services_noted_in, settings_in
 from tests.e2e.attack import assert_problem, drained, sample_document, trail
-from tests.operations.restoring import ROLES, back_up, put_back, seen_by_the_index, services_of
+from tests.operations.restoring import ROLES, back_up, put_back, resume, seen_by_the_index, services_of
 from tests.services.postgres import FAST, Cluster, Server
 
 columns = ("company",)
@@ -123,14 +121,6 @@ async def refused_everywhere(gateway: Gateway) -> None:
     ready = await gateway.client.get("/readyz")
     assert ready.status_code == 503
     assert ready.json()["checks"]["audit"].startswith("The log is shorter than, or differs from, its last signed checkpoint.")
-
-
-def resume(folder: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
-    """Run `portcullis audit resume` where the signer's folder is; (exit status, what it printed)."""
-    for key in ("database_url", "database_owner_url"):
-        monkeypatch.setenv(f"PORTCULLIS_{key.upper()}", settings[key])
-    done = CliRunner().invoke(audit_commands, ["resume", "--data", str(folder), *arguments])
-    return done.exit_code, done.output
 
 
 async def test_beside_the_signers_newer_memory_an_older_database_releases_nothing_until_somebody_has_looked(

@@ -161,7 +161,7 @@ async def test_a_database_locked_by_another_answers_503_in_time_and_recovers(gat
 @contextmanager
 def on_every_connection(gateway: Gateway, pragma: str, afterwards: str) -> Iterator[None]:
     """While open, each connection that the gateway takes up runs `pragma` first, and `afterwards` once this is closed."""
-    engine = gateway.services.database._engine.sync_engine
+    engine = gateway.services.database._reading.sync_engine
     statement = pragma
 
     def prepare(connection: sqlite3.Connection, *_: object) -> None:

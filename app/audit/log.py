@@ -59,14 +59,17 @@ class AuditLog:
         self._flusher: asyncio.Task[None] | None = None
         self._refusal: str | None = None
 
-    async def start(self, tenant: TenantId) -> None:
-        """Compare the log with what was last signed; when it is shorter or differs, no record is taken from then on."""
+    async def start(self, tenant: TenantId, *, is_acknowledged: bool = False) -> None:
+        """Compare the log with what was last signed; when it is shorter or differs, no record is taken from then on.
+
+        `is_acknowledged` takes records all the same: for the one that says that somebody looked.
+        """
         log = log_name(tenant)
         async with self._trees_lock, self._database.read() as tx:
             tree = await self._caught_up(tx, log)
             latest = await audit_rows.latest_checkpoint(tx, log)
         seen = self._signer.last_signed(log) or self._published(log, latest)
-        self._refusal = _DIFFERS if seen is not None and not _extends(tree, seen) else None
+        self._refusal = _DIFFERS if seen is not None and not _extends(tree, seen) and not is_acknowledged else None
 
     def _published(self, log: str, latest: tuple[int, str] | None) -> tuple[int, bytes] | None:
         """(size, root) of the newest published checkpoint, when it bears the signer's signature."""

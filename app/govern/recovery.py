@@ -30,11 +30,14 @@ class AcknowledgeRecovery:
             message = "Say what was found: --reason."
             raise InvalidInputError(message, pointer="/reason")
         log = log_name(tenant)
-        tree, seen = await self.audit.tree(tenant), self.signer.last_signed(log)
-        self.signer.accept(log, tree.size, tree.root())
-        await self.audit.start(tenant)
+        size, seen = (await self.audit.tree(tenant)).size, self.signer.last_signed(log)
+        signed_size = seen[0] if seen else 0
+        await self.audit.start(tenant, is_acknowledged=True)
         async with self.database.write() as tx:
             await tenant_rows.resume(tx, tenant)
-            fields = {"reason_chars": len(reason), "size": tree.size, "signed_size": seen[0] if seen else 0}
+            fields = {"reason_chars": len(reason), "size": size, "signed_size": signed_size}
             await self.audit.record_in(tx, by_system(tenant, Happening(EventType.LOG_RESUMED, fields=fields), actor))
-        return tree.size, seen[0] if seen else 0
+        # Last: a signer that forgot before this is on record would take up a cut log as if nothing had been.
+        tree = await self.audit.tree(tenant)
+        self.signer.accept(log, tree.size, tree.root())
+        return size, signed_size

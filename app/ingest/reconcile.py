@@ -94,7 +94,7 @@ class ReconcileIndex:
             if document is None or document.live_version is None or not document.is_served_at(datetime.now(UTC)):
                 await self.index.remove(document_id)
                 return
-            await self.index.put_access(AccessFacts.of(document))
+            await self.index.remove(document_id)
             analyzed = await stored_analysis(tx, document, document.live_version)
             await self.index.put_version(AccessFacts.of(document), document.live_version, indexed_chunks(analyzed))
             await self.index.make_live(document_id, document.live_version)
@@ -117,7 +117,9 @@ def _fault(standing: Standing | None, held: IndexedDocument | None, marks: Mappi
         return "extra"
     if not is_live:
         return "extra" if held.live_version is not None else ""
-    if held.live_version != standing.live_version or held.chunks < standing.chunks:
+    # Facts newer than the register's: an older database was put back. The index keeps the newer ones, so it must forget the document first.
+    is_newer = held.acl_version > standing.acl_version
+    if held.live_version != standing.live_version or held.chunks < standing.chunks or is_newer:
         return "missing"
     if held.acl_version < standing.acl_version:
         return "stale_access"

@@ -86,8 +86,10 @@ class Database:
 
     async def check(self) -> None:
         """Raise UpstreamUnavailableError unless the database answers and takes writes."""
-        async with self.write():
-            pass
+        async with self.write() as tx:
+            if not self.is_sqlite and (await tx.connection.exec_driver_sql("SHOW transaction_read_only")).scalar_one() == "on":
+                message = "The database takes no writes: it is a standby, or read-only."
+                raise UpstreamUnavailableError(message)
 
     async def close(self) -> None:
         """Give back every connection. Those of work that was just cancelled are on their way back to the pool."""

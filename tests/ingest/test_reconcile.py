@@ -9,6 +9,7 @@ from app.answer.search import SearchRequest
 from app.domain.access import Acl, AclMode
 from app.domain.content import Document, DocumentState
 from app.domain.search import SearchLimits
+from app.index.opensearch.engine import OpenSearchIndex
 from app.storage import document_rows
 from app.wiring import Models, Services, open_services
 from tests.conftest import caller_as, gateway_in, settings_in
@@ -88,6 +89,8 @@ async def test_a_lost_index_is_made_again_from_the_register_alone(company: Path,
     async with open_services(settings_in(company), models=models) as services:
         before = await passages(services)
         inventory = {one.document_id: one for one in await services.index.inventory(services.tenant)}
+        if isinstance(services.index, OpenSearchIndex):
+            await services.index.cluster.ask("DELETE", f"/{services.settings.opensearch_prefix}-*")
     lose_index(company)
     async with open_services(settings_in(company), models=models) as services:
         report = await services.reconcile.run(services.tenant, repair=True)

@@ -123,6 +123,7 @@ async def test_a_node_killed_under_writes_and_searches_loses_nothing_and_shorten
 
     work = [asyncio.create_task(write()), asyncio.create_task(search())]
     await asyncio.sleep(3)
+    await until_green(cluster)
     victim = holder(cluster, f"{engine.cluster.rules.prefix}-acme-g1")
     victim.signal(signal.SIGKILL)
     before, deadline = len(acknowledged), time.monotonic() + 60
@@ -156,6 +157,7 @@ async def test_the_whole_cluster_gone_and_back_needs_no_new_gateway(cluster: Ope
 async def test_an_index_without_its_shard_is_refused_and_not_read_as_empty(cluster: OpenSearchNodes) -> None:
     async with opensearch_engine(opensearch_rules(*cluster.urls, replicas=0, timeout_s=TIMEOUT_S)) as engine:
         await publish(engine, facts("a"), "leave request")
+        await until_green(cluster)
         victim = holder(cluster, f"{engine.cluster.rules.prefix}-acme-g1")
         victim.signal(signal.SIGKILL)
         for _ in range(20):
@@ -177,6 +179,7 @@ async def test_a_node_that_hangs_delays_searches_but_never_for_longer_than_the_l
     """A stopped process keeps its connections open: nobody is told that it will not answer."""
     for number in range(3):
         await publish(engine, facts(f"d{number}"), "leave request")
+    await until_green(cluster)
     victim = holder(cluster, f"{engine.cluster.rules.prefix}-acme-g1", primary=False)
     victim.signal(signal.SIGSTOP)
     try:
@@ -196,6 +199,7 @@ async def test_a_node_that_hangs_delays_searches_but_never_for_longer_than_the_l
 async def test_a_revocation_during_a_failure_is_refused_or_holds(cluster: OpenSearchNodes, engine: OpenSearchIndex) -> None:
     """A writer that is told yes may rely on it, whichever copy the next search reads."""
     await publish(engine, facts("a"), "leave request")
+    await until_green(cluster)
     victim = holder(cluster, f"{engine.cluster.rules.prefix}-acme-g1", primary=False)
     victim.signal(signal.SIGKILL)
     is_acknowledged, deadline = False, time.monotonic() + 60

@@ -21,7 +21,7 @@ from tests.conftest import caller_as, missing, settings_in
 REACH = {"hit@1": 0.77, "hit@5": 0.90, "facts_in_quotes": 0.72, "abstention_auroc": 0.72, "quotes_verbatim": 1.0}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 async def test_the_handbook_questions_are_answered_as_well_as_we_say_on_either_engine(
     company: Path, models: Models, shared: Path, opensearch: tuple[str, ...]
 ) -> None:

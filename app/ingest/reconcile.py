@@ -69,7 +69,8 @@ class ReconcileIndex:
             for document_id in report.stale_access:
                 await self._renew_access(tenant, document_id)
             for document_id in [*report.extra, *report.missing]:
-                await self._repair(tenant, document_id)
+                is_newer = document_id in held and document_id in standing and _is_newer(held[document_id], standing[document_id])
+                await self._repair(tenant, document_id, forgets_first=is_newer)
             for start in range(0, len(report.without_vectors), _JOBS_PER_COMMIT):
                 await self._embed_again(tenant, report.without_vectors[start : start + _JOBS_PER_COMMIT])
         return report
@@ -87,14 +88,16 @@ class ReconcileIndex:
             if document is not None:
                 await self.index.put_access(AccessFacts.of(document))
 
-    async def _repair(self, tenant: TenantId, document_id: DocumentId) -> None:
+    async def _repair(self, tenant: TenantId, document_id: DocumentId, *, forgets_first: bool) -> None:
         """Bring one document in, up to date or out, by what the register says now. It cannot change meanwhile: the write lock is held."""
         async with self.database.write() as tx:
             document = await document_rows.get_document(tx, tenant, document_id)
             if document is None or document.live_version is None or not document.is_served_at(datetime.now(UTC)):
                 await self.index.remove(document_id)
                 return
-            await self.index.remove(document_id)
+            if forgets_first:
+                await self.index.remove(document_id)
+            await self.index.put_access(AccessFacts.of(document))
             analyzed = await stored_analysis(tx, document, document.live_version)
             await self.index.put_version(AccessFacts.of(document), document.live_version, indexed_chunks(analyzed))
             await self.index.make_live(document_id, document.live_version)
@@ -117,11 +120,14 @@ def _fault(standing: Standing | None, held: IndexedDocument | None, marks: Mappi
         return "extra"
     if not is_live:
         return "extra" if held.live_version is not None else ""
-    # Facts newer than the register's: an older database was put back. The index keeps the newer ones, so it must forget the document first.
-    is_newer = held.acl_version > standing.acl_version
-    if held.live_version != standing.live_version or held.chunks < standing.chunks or is_newer:
+    if held.live_version != standing.live_version or held.chunks < standing.chunks or _is_newer(held, standing):
         return "missing"
     if held.acl_version < standing.acl_version:
         return "stale_access"
     is_embedded = held.vectors == held.chunks and standing.mark == marks.get(standing.collection)
     return "" if is_embedded or is_at_work else "without_vectors"
+
+
+def _is_newer(held: IndexedDocument, standing: Standing) -> bool:
+    """Whether the index has newer facts than the register: an older database was put back. It would keep them, so it must forget first."""
+    return held.acl_version > standing.acl_version

@@ -8,7 +8,7 @@ import pytest
 from app.answer.search import SearchRequest
 from app.domain.access import Acl, AclMode
 from app.domain.content import Document, DocumentState
-from app.domain.search import SearchLimits
+from app.domain.search import AccessFacts, SearchLimits
 from app.index.opensearch.engine import OpenSearchIndex
 from app.storage import document_rows
 from app.wiring import Models, Services, open_services
@@ -67,6 +67,18 @@ async def test_what_only_the_register_knows_is_found_and_mended(services: Servic
         assert after[document.document_id].acl_version == document.acl_version + 1
         assert after[document.document_id].vectors == after[document.document_id].chunks
     assert document.document_id not in {name for name, _ in await passages(services)}
+
+
+async def test_what_the_index_learned_after_an_older_database_was_kept_is_forgotten(services: Services) -> None:
+    """The index keeps newer facts by design: put back beside it, a register that has the document closed was not listened to."""
+    document = await leave_policy(services)
+    opened_later = replace(AccessFacts.of(document), label="public", sensitivity=0, acl_version=document.acl_version + 3)
+    await services.index.put_access(opened_later)
+    assert (await services.reconcile.run(services.tenant, repair=True)).missing == [document.document_id]
+    held = {one.document_id: one for one in await services.index.inventory(services.tenant)}
+    assert held[document.document_id].acl_version == document.acl_version
+    await services.worker.drain()
+    assert (await services.reconcile.run(services.tenant, repair=False)).is_right
 
 
 async def test_a_server_mends_before_it_answers(company: Path, models: Models) -> None:

@@ -119,7 +119,13 @@ async def test_a_policy_activated_by_another_process_binds_the_next_request(
         assert other.policy_watch.problem is None
         await assert_gone(gateway, document_id, kept)
     # What a policy opens is open as soon: the search of the very next request is not made on the rules of the one before.
-    async with open_services(settings_in(gateway.services.settings.data), models=models):
+    async with open_services(settings_in(gateway.services.settings.data), models=models) as other:
+        if other.database.is_sqlite:
+            assert other.policy_watch.problem is None
+        else:
+            # One replica of many that starts with a folder of the past must not undo what came after it: a person has to say so.
+            assert document_id not in sources(await ask(gateway))
+            await other.activate.run(other.tenant, read_folder(ROOT / "policies"), "user:administrator")
         assert document_id in sources(await ask(gateway))
     events = await trail(gateway.services)
     assert [one["type"] for one in events].count("policy.activated") >= 3

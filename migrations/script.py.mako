@@ -9,6 +9,7 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
+oldest_build = ${repr(up_revision)}  # Of a revision that only adds: the `oldest_build` of the one before.
 
 
 def upgrade() -> None:

@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -27,6 +27,7 @@ FROM pg_roles r WHERE r.rolname = current_user
 def upgrade(url: str, migrations: Path) -> tuple[str | None, str]:
     """Upgrade the database at `url` to the newest revision; returns (revision before, revision after).
 
+    A newer schema that still serves this build stays as it is.
     Blocking. SQLite is changed in one transaction, PostgreSQL in one a revision, so that what was done stays done. Raises
     ConfigurationError when the database is newer than this build or the login may not change it, UpstreamUnavailableError when it does
     not answer or somebody holds a table for more than three seconds; the next run goes on where this one stopped.
@@ -37,8 +38,10 @@ def upgrade(url: str, migrations: Path) -> tuple[str | None, str]:
         message = f"No migrations in {migrations}: the installation is incomplete."
         raise ConfigurationError(message)
     with _changing(url) as connection:
-        before = _known_revision(connection, script)
+        before = _revision(connection, script)
         _end_read(connection)
+        if before is not None and not _knows(script, before):
+            return before, before
         if before != head:
             command.upgrade(_config(connection, migrations), "head")
     return before, head
@@ -57,7 +60,8 @@ def check_current(url: str, migrations: Path, roles: tuple[str, ...] = ("portcul
     """
     script = _script(migrations)
     with _translated(), _engine(url).connect() as connection:
-        if _known_revision(connection, script) != script.get_current_head():
+        revision = _revision(connection, script)
+        if revision is None or (_knows(script, revision) and revision != script.get_current_head()):
             message = "The database schema is older than this build. Run `portcullis db upgrade`."
             raise ConfigurationError(message)
         if connection.dialect.name == "postgresql":
@@ -132,15 +136,28 @@ def _translated() -> Iterator[None]:
         raise UpstreamUnavailableError(message) from error
 
 
-def _known_revision(connection: Connection, script: ScriptDirectory) -> str | None:
+def _revision(connection: Connection, script: ScriptDirectory) -> str | None:
+    """The revision of the database. Raises ConfigurationError when it is newer than this build and no longer serves it."""
     revision = MigrationContext.configure(connection).get_current_revision()
-    if revision is not None and revision not in {one.revision for one in script.walk_revisions()}:
+    if revision is not None and not _knows(script, revision) and not _serves(connection, script):
         message = (
             f"The database is at revision {revision}, which this build does not know: it was upgraded by a newer Portcullis. "
             "Install that version again, or restore a backup from before the upgrade."
         )
         raise ConfigurationError(message)
     return revision
+
+
+def _knows(script: ScriptDirectory, revision: str) -> bool:
+    return revision in {one.revision for one in script.walk_revisions()}
+
+
+def _serves(connection: Connection, script: ScriptDirectory) -> bool:
+    """Whether a schema from the future says that it only adds to what this build needs."""
+    if not inspect(connection).has_table("schema_compatibility"):
+        return False
+    oldest = connection.execute(text("SELECT oldest_build FROM schema_compatibility")).scalar_one_or_none()
+    return oldest is not None and _knows(script, oldest)
 
 
 def _script(migrations: Path) -> ScriptDirectory:

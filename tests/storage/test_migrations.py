@@ -54,6 +54,7 @@ def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
     schema.upgrade(url, MIGRATIONS)
     with sqlite3.connect(tmp_path / "portcullis.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num='9999'")
+        connection.execute("UPDATE schema_compatibility SET oldest_build='9998'")
     connection.close()
     with pytest.raises(ConfigurationError, match="newer Portcullis"):
         schema.upgrade(url, MIGRATIONS)

@@ -1,0 +1,70 @@
+"""A rolling upgrade: the schema goes forward under running gateways, both releases serve at once, and one may go back."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+from app.storage import schema
+from app.wiring import Models
+from tests.conftest import Gateway, gateway_in, services_noted_in, settings_in
+from tests.services.releases import migrations_of_the_next_release
+
+columns = ("company",)
+_QUESTION = {"question": "How much parental leave do I get?"}
+
+
+class _Load:
+    """People who go on asking, and a steward who goes on handing in documents."""
+
+    def __init__(self, gateway: Gateway, name: str) -> None:
+        self._gateway, self._name = gateway, name
+        self._stopped = asyncio.Event()
+        self.jobs: list[str] = []
+        self.seen: Counter[object] = Counter()
+
+    async def ask(self) -> None:
+        while not self._stopped.is_set():
+            answer = await self._gateway.post("/v1/answers", "engineer", _QUESTION)
+            self.seen[(answer.status_code, answer.json().get("state"))] += 1
+            found = await self._gateway.post("/v1/search", "works-council", {"query": "leave"})
+            self.seen[(found.status_code, bool(found.json().get("passages")))] += 1
+
+    async def hand_in(self) -> None:
+        while not self._stopped.is_set():
+            name = f"{self._name}-{len(self.jobs)}"
+            body = {"title": name, "text": f"The {name} allowance is 5 euros.", "external_id": name}
+            self.jobs.append((await self._gateway.post("/v1/collections/hr/documents", "hr-partner", body)).json()["job_id"])
+            await asyncio.sleep(0.3)
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+async def test_the_schema_goes_forward_under_load_and_both_releases_serve(company: Path, models: Models, tmp_path: Path) -> None:
+    newer = migrations_of_the_next_release(tmp_path / "newer")
+    owner = str(services_noted_in(company)["database_owner_url"])
+    async with gateway_in(company, models) as old:
+        load = _Load(old, "old")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(load.ask())
+            group.create_task(load.hand_in())
+            await asyncio.sleep(1.0)
+            assert (await asyncio.to_thread(schema.upgrade, owner, newer))[1] == "next"
+            async with gateway_in(company, models, migrations=newer) as new:
+                beside = _Load(new, "new")
+                group.create_task(beside.ask())
+                group.create_task(beside.hand_in())
+                # A process of the older release that has to start again meets the newer schema, and serves.
+                async with gateway_in(company, models) as restarted:
+                    assert (await restarted.get("/readyz", "engineer")).status_code == 200
+                    assert (await restarted.post("/v1/answers", "engineer", _QUESTION)).json()["state"] == "answered"
+                await asyncio.sleep(1.0)
+                load.stop()
+                beside.stop()
+                for job in (*load.jobs, *beside.jobs):
+                    await new.until_job(job, "hr-partner", "succeeded")
+        assert set(load.seen) == set(beside.seen) == {(200, "answered"), (200, True)}, (load.seen, beside.seen)
+        assert len(load.jobs) > 3 < len(beside.jobs)
+        verification = await old.services.trail.verify(old.services.tenant)
+        assert verification.is_intact
+    schema.check_current(settings_in(company).record_url, newer)

@@ -14,7 +14,7 @@ REQUEST_SECONDS = Histogram("portcullis_request_seconds", "Time to answer, by ro
 RETRIEVALS = Counter("portcullis_retrievals_total", "Searches by outcome.", ("outcome",), registry=REGISTRY)
 RECHECK_DROPPED = Counter(
     "portcullis_recheck_dropped_total",
-    "Hits the index returned and the re-check dropped: `absent` lags behind the register, `denied` means filter and referee disagreed.",
+    "Hits of the index that the re-check dropped: `absent` and `behind` lag the register, `denied`: filter and referee disagreed.",
     ("reason",),
     registry=REGISTRY,
 )
@@ -22,7 +22,12 @@ ANSWERS = Counter("portcullis_answers_total", "Answers by state.", ("state",), r
 AUDIT_REFUSED = Counter("portcullis_audit_refused_total", "Releases refused because the record could not be written.", registry=REGISTRY)
 SIGN_IN_REFUSED = Counter("portcullis_sign_in_refused_total", "Tokens and sign-ins refused, by reason.", ("reason",), registry=REGISTRY)
 JOBS = Counter("portcullis_jobs_total", "Background jobs ended, by kind and state.", ("kind", "state"), registry=REGISTRY)
-PENDING_JOBS = Gauge("portcullis_jobs_pending", "Background jobs that wait or run, by kind.", ("kind",), registry=REGISTRY)
+QUEUE = Gauge("portcullis_queue_jobs", "Jobs in the queue of the installation, by kind and state.", ("kind", "state"), registry=REGISTRY)
+QUEUE_OLDEST_S = Gauge(
+    "portcullis_queue_oldest_seconds", "Age of the oldest job in the queue, by kind and state.", ("kind", "state"), registry=REGISTRY
+)
+LOG_UNSIGNED = Gauge("portcullis_log_unsigned_entries", "Entries of the log that no checkpoint covers yet.", registry=REGISTRY)
+LOG_STANDSTILL = Gauge("portcullis_log_standstill", "1 while the log takes no records until somebody has looked.", registry=REGISTRY)
 STAGE_SECONDS = Histogram("portcullis_stage_seconds", "Time in one stage of a search.", ("stage",), buckets=_SECONDS, registry=REGISTRY)
 
 

@@ -1,6 +1,7 @@
 """Routes for operators: process, readiness, metrics, and the pages that explain errors. No sign-in, no content."""
 
 import html
+import math
 from typing import Any
 
 import orjson
@@ -10,8 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.api.dependencies import services_of
 from app.api.problems import EVERY_TYPE
-from app.errors import NotFoundError
-from app.observability import REGISTRY
+from app.errors import NotFoundError, PortcullisError
+from app.observability import LOG_STANDSTILL, LOG_UNSIGNED, QUEUE, QUEUE_OLDEST_S, REGISTRY
+from app.wiring import Services
 
 router = APIRouter(tags=["operations"])
 
@@ -32,9 +34,28 @@ async def ready(request: Request) -> Response:
 
 
 @router.get("/metrics")
-async def metrics() -> Response:
-    """Metrics in Prometheus' text form: counts and durations, never names."""
+async def metrics(request: Request) -> Response:
+    """Metrics in Prometheus' text form: counts and durations, never names. Figures of the whole installation are read at each call."""
+    await _measure(services_of(request))
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _measure(services: Services) -> None:
+    try:
+        upkeep = await services.upkeep.run(services.tenant)
+    except PortcullisError:
+        # Not what it was before: a figure nobody could read is no number.
+        for gauge in (QUEUE, QUEUE_OLDEST_S):
+            gauge.clear()
+        LOG_UNSIGNED.set(math.nan)
+        LOG_STANDSTILL.set(math.nan)
+        return
+    for one in upkeep.queue:
+        QUEUE.labels(one.kind.value, one.state.value).set(one.jobs)
+        age = (upkeep.now - one.oldest).total_seconds() if one.oldest else 0.0
+        QUEUE_OLDEST_S.labels(one.kind.value, one.state.value).set(max(0.0, age))
+    LOG_UNSIGNED.set(upkeep.unsigned)
+    LOG_STANDSTILL.set(upkeep.is_at_standstill)
 
 
 @router.get("/problems/{name}", response_class=HTMLResponse)

@@ -17,7 +17,7 @@ from app.cli.seeding import seed
 from app.cli.tour import tour
 from app.observability import configure_logging
 from app.settings import Settings, load_settings
-from app.wiring import check_settings, open_services, sign_forever, signer_key
+from app.wiring import beat, check_settings, open_services, sign_forever, signer_key
 
 _DEMO_DATA = Path("data")
 
@@ -97,8 +97,9 @@ def worker(data: DataOption = None) -> None:
     settings = settings_for(data, background=True)
 
     async def work() -> None:
+        beating = asyncio.create_task(beat(settings.data))
         async with open_services(settings, is_server=True):
-            await asyncio.Event().wait()
+            await beating
 
     configure_logging(settings.log_level)
     asyncio.run(_until_told(work()))

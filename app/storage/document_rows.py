@@ -151,6 +151,12 @@ async def withdrawn_before(tx: Transaction, tenant: TenantId, moment: datetime, 
     return [DocumentId(row.document_id) for row in rows]
 
 
+async def changed_since(tx: Transaction, tenant: TenantId, document_ids: Sequence[DocumentId], moment: datetime) -> set[DocumentId]:
+    """Those of some documents whose access or content changed after `moment`."""
+    late = (document.c.tenant == tenant, document.c.document_id.in_(document_ids), document.c.updated_at > moment)
+    return {DocumentId(name) for (name,) in await tx.connection.execute(select(document.c.document_id).where(*late))}
+
+
 async def purge_document(tx: Transaction, document_id: DocumentId) -> None:
     """Remove every version and chunk of a withdrawn document; its row stays as a tombstone."""
     await tx.connection.execute(delete(chunk).where(chunk.c.document_id == document_id))

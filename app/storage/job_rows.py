@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, exists, insert, null, select, update
+from sqlalchemy import ColumnElement, Row, exists, func, insert, null, select, update
 
 from app.domain.content import DocumentId
 from app.domain.identity import TenantId
@@ -242,11 +242,24 @@ async def get(tx: Transaction, tenant: TenantId, job_id: str) -> Job | None:
     return None if row is None else _job(row)
 
 
-async def open_jobs(tx: Transaction, kind: JobKind) -> int:
-    """How many jobs of a kind wait or run."""
-    states = (JobState.QUEUED.value, JobState.RUNNING.value)
-    rows = await tx.connection.execute(select(job.c.job_id).where(job.c.kind == kind.value, job.c.state.in_(states)))
-    return len(rows.all())
+@dataclass(frozen=True, slots=True)
+class QueueFigure:
+    """How many jobs of a kind are in a state, and since when there is the oldest of them."""
+
+    kind: JobKind
+    state: JobState
+    jobs: int = 0
+    oldest: datetime | None = None
+
+
+async def figures(tx: Transaction, tenant: TenantId) -> list[QueueFigure]:
+    """The queue in figures: jobs that wait, run, failed or were refused, each kind and state, also those without a job."""
+    columns = (job.c.kind, job.c.state, func.count().label("jobs"), func.min(job.c.created_at).label("oldest"))
+    states = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED, JobState.QUARANTINED)
+    statement = select(*columns).where(job.c.tenant == tenant, job.c.state.in_([one.value for one in states]))
+    rows = await tx.connection.execute(statement.group_by(job.c.kind, job.c.state))
+    found = {(row.kind, row.state): (row.jobs, row.oldest) for row in rows}
+    return [QueueFigure(kind, state, *found.get((kind.value, state.value), ())) for kind in JobKind for state in states]
 
 
 async def documents_at_work(tx: Transaction, tenant: TenantId) -> set[DocumentId]:

@@ -1,6 +1,7 @@
 """The composition root: the only place that builds rooms and flows, once, and the only place that stops them."""
 
 from app.wiring.building import Models, check_settings, load_models, open_services
+from app.wiring.heartbeat import beat
 from app.wiring.measuring import prepare_models, rank_set
 from app.wiring.moving import move_store
 from app.wiring.people import demo_issuer
@@ -11,6 +12,7 @@ __all__ = [
     "Identity",
     "Models",
     "Services",
+    "beat",
     "check_settings",
     "demo_issuer",
     "load_models",

@@ -35,6 +35,7 @@ from app.govern.receipts import ReadReceipts
 from app.govern.retention import ApplyRetention
 from app.govern.sign_ins import RecordSignIn
 from app.govern.trail import ReadAuditTrail
+from app.govern.upkeep import ReadUpkeep
 from app.ingest.document import IngestDocument
 from app.ingest.reconcile import ReconcileIndex
 from app.ingest.sandbox import ParseLimits, ParserSandbox
@@ -156,6 +157,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
         trail=trail,
         receipts=ReadReceipts(database, policy, audit),
         overview=ReviewLog(database, policy, audit, trail),
+        upkeep=ReadUpkeep(database),
         privacy=AnalyzeText(database, policy, redaction, audit, detector),
         activate=activate,
         policy=policy,

@@ -27,6 +27,7 @@ from app.govern.receipts import ReadReceipts
 from app.govern.retention import ApplyRetention
 from app.govern.sign_ins import RecordSignIn
 from app.govern.trail import ReadAuditTrail
+from app.govern.upkeep import ReadUpkeep
 from app.identity.demo_issuer import DemoIssuer
 from app.identity.sessions import Sessions
 from app.identity.sign_in import SignIn
@@ -132,6 +133,7 @@ class Services:
     trail: ReadAuditTrail
     receipts: ReadReceipts
     overview: ReviewLog
+    upkeep: ReadUpkeep
     privacy: AnalyzeText
     activate: ActivatePolicyBundle
     policy: PolicyBook
@@ -172,4 +174,6 @@ class Services:
         async with self.database.read() as tx:
             await self.policy.current(tx, self.tenant)
         if self.policy_watch.problem is not None:
-            raise PolicyInvalidError(self.policy_watch.problem)
+            # Readiness is told to whoever asks: neither paths nor lines of a policy stand in it.
+            message = "The policy folder does not load, so the rules before it are in force. `portcullis policy check` says why."
+            raise PolicyInvalidError(message)

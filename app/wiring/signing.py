@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.storage import schema
 from app.storage.transaction import Database
 from app.wiring.background import Leader, hold_file
+from app.wiring.heartbeat import beat
 
 _log = logger(__name__)
 
@@ -56,6 +57,8 @@ async def sign_forever(settings: Settings) -> None:
         stack.push_async_callback(database.close)
         log, leader = AuditLog(database, CheckpointSigner(settings.data / "signer")), Leader(database, tenant, "signer")
         stack.push_async_callback(leader.give_back)
+        beating = asyncio.create_task(beat(settings.data))
+        stack.callback(beating.cancel)
         while True:
             try:
                 if await leader.leads():

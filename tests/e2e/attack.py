@@ -13,7 +13,6 @@ import httpx
 from app.audit import envelope
 from app.audit.log import log_name
 from app.storage import audit_rows, document_rows, job_rows
-from app.storage.job_rows import JobKind
 from app.wiring import Services
 from tests.conftest import Gateway
 
@@ -83,7 +82,7 @@ async def drained(gateway: Gateway) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         async with gateway.services.database.read() as tx:
-            if not sum([await job_rows.open_jobs(tx, kind) for kind in JobKind]):
+            if not await job_rows.documents_at_work(tx, gateway.services.tenant):
                 return
         await asyncio.sleep(0.05)
     message = "jobs did not end within a minute"

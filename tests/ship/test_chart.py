@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from app.cli import app as commands
+from app.wiring.heartbeat import FILE
 from tests.conftest import ROOT
 from tests.ship import chart
 from tests.ship.chart import CHART, KUBERNETES, Manifest, render, value_sets
@@ -214,6 +215,15 @@ def test_the_gateway_is_alive_by_itself_and_ready_by_what_it_needs(name: str) ->
     assert gateway.environment["PORTCULLIS_BACKGROUND"] == "false"
     assert gateway.environment["PORTCULLIS_HOST"] == "0.0.0.0"  # noqa: S104 - inside a pod
     assert gateway.environment["PORTCULLIS_VERIFIER_KEY"].startswith("portcullis/sample+")
+
+
+@pytest.mark.parametrize("name", OPEN)
+@pytest.mark.parametrize(("kind", "suffix"), [("Deployment", "-worker"), ("StatefulSet", "-signer")])
+def test_what_answers_no_requests_is_alive_while_its_sign_of_life_is_young(name: str, kind: str, suffix: str) -> None:
+    one = _one(name, kind, suffix)
+    check = " ".join(one.container["livenessProbe"]["exec"]["command"])
+    assert f"{one.environment['PORTCULLIS_DATA']}/{FILE}" in check
+    assert "readinessProbe" not in one.container
 
 
 @pytest.mark.parametrize("name", OPEN)

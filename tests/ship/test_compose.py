@@ -1,7 +1,10 @@
 """The compose file: every service is shut in, every secret is a file, and only two doors are open, on loopback."""
 
 import json
+import os
 import re
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import yaml
 
 from app.api import ROUTERS
 from app.cli import app as commands
+from app.wiring.heartbeat import FILE
 from tests.conftest import ROOT
 from tests.ship.conftest import misnamed, secret_settings, variables_in
 
@@ -39,13 +43,29 @@ def test_a_service_can_neither_write_nor_rise_nor_take_the_whole_machine(name: s
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_says_when_it_is_well_or_why_nobody_can_ask_it(name: str) -> None:
+def test_a_service_that_stays_says_when_it_is_well(name: str) -> None:
     check = SERVICES[name]["healthcheck"]
-    if name in {"worker", "signer", "migrate"}:
+    if name == "migrate":
         assert check == {"disable": True}
     else:
         assert check["test"][0] == "CMD"
         assert {"interval", "timeout", "retries"} <= check.keys()
+
+
+@pytest.mark.parametrize("name", ["worker", "signer"])
+def test_a_process_that_answers_nobody_is_well_while_its_sign_of_life_is_young(name: str, tmp_path: Path) -> None:
+    command, shell, option, line = SERVICES[name]["healthcheck"]["test"]
+    assert (command, shell, option) == ("CMD", "/bin/sh", "-c")
+    line = line.replace("$$", "$").replace("/data/alive", str(tmp_path / FILE))
+
+    def is_well() -> bool:
+        return subprocess.run([shell, option, line], check=False, capture_output=True).returncode == 0
+
+    assert not is_well()
+    (tmp_path / FILE).touch()
+    assert is_well()
+    os.utime(tmp_path / FILE, (time.time() - 61, time.time() - 61))
+    assert not is_well()
 
 
 def test_only_the_pages_and_the_sign_in_have_a_door_and_only_on_this_machine(compose: dict[str, Any]) -> None:

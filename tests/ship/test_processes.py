@@ -20,6 +20,7 @@ import psycopg
 import pytest
 
 from app.audit.notes import open_checkpoint
+from app.wiring.heartbeat import FILE
 from tests.conftest import ROOT
 from tests.services.postgres import Server
 
@@ -139,6 +140,7 @@ def test_the_parts_start_in_their_order_and_the_signer_signs_what_the_gateway_wr
         _until(lambda: _ready(port), gateway, migrated, "gateway")
         _until(lambda: _signed(published, key) > 0, signer, migrated, "signer")
         assert worker.poll() is None, migrated.said("worker")
+        assert all((migrated.data(name) / FILE).exists() for name in ("worker", "signer"))
         assert set((_ready(port) or {}).values()) == {"ok"}
     assert not (migrated.data("gateway") / "signer" / "signing.key").exists(), "only the signer has a key"
     for name, process in (("signer", signer), ("worker", worker), ("gateway", gateway)):

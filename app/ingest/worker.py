@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import Enum, auto
 
 from app.audit.events import Happening, by_system
 from app.audit.events import document as about
@@ -22,10 +23,19 @@ from app.storage.job_rows import Job, JobKind, JobState
 from app.storage.transaction import Database
 
 _IDLE_S = 0.25
-_RETRY_S = 1.0
+_RETRY_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_LONGEST_WAIT_S = 300.0
 _RENEW_S = 8.0
 """Three times within a lease: one late renewal loses nothing."""
 _log = logger(__name__)
+
+
+class _Turn(Enum):
+    """How a look at the queue ended. `PUT_OFF`: a part that every job needs is away."""
+
+    IDLE = auto()
+    WORKED = auto()
+    PUT_OFF = auto()
 
 
 @dataclass(frozen=True)
@@ -45,14 +55,20 @@ class Worker:
 
     async def _lane(self, kind: JobKind) -> None:
         """Jobs of one kind: embedding a long document takes minutes, and whoever hands in the next must not wait for that."""
+        pause = _RETRY_S
         while True:
             try:
-                worked = await self._run_next((kind,))
+                turn = await self._run_next((kind,))
             except (UpstreamUnavailableError, AuditUnavailableError):
-                _log.warning("worker_paused")
-                worked = False
-                await asyncio.sleep(_RETRY_S)
-            if not worked:
+                turn = _Turn.PUT_OFF
+            if turn is _Turn.PUT_OFF:
+                # Every job would fail alike: looking at them all would only wear them and the part that comes back.
+                _log.warning("worker_paused", seconds=pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                continue
+            pause = _RETRY_S
+            if turn is _Turn.IDLE:
                 await asyncio.sleep(_IDLE_S)
 
     async def drain(self) -> None:
@@ -62,24 +78,27 @@ class Worker:
 
     async def run_once(self, *, only_ingest: bool = False) -> bool:
         """Run one job; returns whether there was one."""
-        return await self._run_next((JobKind.INGEST,) if only_ingest else tuple(JobKind))
+        return await self._run_next((JobKind.INGEST,) if only_ingest else tuple(JobKind)) is not _Turn.IDLE
 
-    async def _run_next(self, kinds: tuple[JobKind, ...]) -> bool:
+    async def _run_next(self, kinds: tuple[JobKind, ...]) -> _Turn:
         # Looking takes no write lock: an idle worker looks several times a second, and writers wait for each other.
         async with self.database.read() as tx:
             if not await job_rows.is_waiting(tx, kinds):
-                return False
+                return _Turn.IDLE
         async with self.database.write() as tx:
             job = await job_rows.lease_next(tx, kinds)
         if job is None:
-            return False
+            return _Turn.IDLE
         work = asyncio.create_task(self.ingest.run(job) if job.kind is JobKind.INGEST else self.embed.run(job))
         try:
             async with _kept(self.database, job, work):
                 await work
         except (UnsupportedContentError, LimitExceededError) as error:
             await self._quarantine(job, error.detail)
-        except (UpstreamUnavailableError, AuditUnavailableError, ConfigurationError) as error:
+        except (UpstreamUnavailableError, AuditUnavailableError) as error:
+            await self._put_off(job, error.detail)
+            return _Turn.PUT_OFF
+        except ConfigurationError as error:
             await self._retry(job, error.detail)
         except asyncio.CancelledError:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # this runs in a task
@@ -91,7 +110,7 @@ class Worker:
             await self._retry(job, "The document could not be processed.")
         else:
             await self._finish(job, JobState.SUCCEEDED, None)
-        return True
+        return _Turn.WORKED
 
     async def _hand_back(self, job: Job) -> None:
         """A worker that is told to stop leaves its job to the next one at once, not after the lease."""
@@ -115,6 +134,13 @@ class Worker:
         wait = timedelta(seconds=4 ** (job.attempts - 1) * random.uniform(1.0, 1.5))  # noqa: S311 - spreads load, guards nothing
         async with self.database.write() as tx:
             await job_rows.requeue(tx, job, error, wait)
+
+    async def _put_off(self, job: Job, error: str) -> None:
+        """Wait for a part that is away, however long that takes: nobody has to look after documents because of an outage."""
+        async with self.database.write() as tx:
+            age_s = (await tx.now() - job.created_at).total_seconds()
+            wait_s = min(max(age_s / 4, _RETRY_S), _LONGEST_WAIT_S) * random.uniform(1.0, 1.5)  # noqa: S311 - as above
+            await job_rows.put_off(tx, job, error, timedelta(seconds=wait_s))
 
     async def _quarantine(self, job: Job, reason: str) -> None:
         """Keep a refused document out of sight: a new one is quarantined, a known one keeps its live version."""

@@ -184,6 +184,13 @@ async def requeue(tx: Transaction, value: Job, error: str, wait: timedelta) -> N
     await tx.connection.execute(update(job).where(*_held(value)).values(**values))
 
 
+async def put_off(tx: Transaction, value: Job, error: str, wait: timedelta) -> None:
+    """Put a job back as if it had not been handed out, not before `wait` is over: it was not the job that failed."""
+    moment = await tx.now()
+    values = {"attempts": value.attempts - 1, "state": JobState.QUEUED.value, "error": error, "lease_until": None}
+    await tx.connection.execute(update(job).where(*_held(value)).values(**values, due_at=moment + wait, updated_at=moment))
+
+
 async def hand_back(tx: Transaction, value: Job) -> None:
     """Put a job back as if it had not been handed out: its worker was told to stop."""
     values = {"state": JobState.QUEUED.value, "lease_until": None, "attempts": value.attempts - 1, "updated_at": await tx.now()}

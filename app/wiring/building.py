@@ -6,7 +6,7 @@ import binascii
 import gc
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ from app.audit.log import AuditLog
 from app.audit.signer import CheckpointSigner, RemoteSigner
 from app.domain.access import Action
 from app.domain.identity import TenantId
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, UpstreamUnavailableError
 from app.govern.activate import ActivatePolicyBundle
 from app.govern.collections import ManageCollections
 from app.govern.document_changes import ChangeDocuments
@@ -94,7 +94,9 @@ async def open_services(settings: Settings, *, is_server: bool = False, models: 
         if settings.background or not await services.has_policy():
             await services.policy_watch.look()
         if is_server and settings.background:
-            await reconcile(services)
+            # An index that is away is compared when it is back, within a minute: the re-check stands meanwhile.
+            with suppress(UpstreamUnavailableError):
+                await reconcile(services)
             await start_background(services, stack)
         if is_server:
             await note_start(services)

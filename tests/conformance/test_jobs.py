@@ -144,6 +144,19 @@ async def test_another_try_waits_its_time(store: Store) -> None:
         assert again.error == "the index is away"
 
 
+async def test_a_part_that_is_away_never_wears_a_job_out(store: Store) -> None:
+    async with store.opened() as database:
+        await put(database, job())
+        for _ in range(2 * job_rows.MAX_ATTEMPTS):
+            mine = await lease(database)
+            assert mine is not None
+            assert (mine.attempts, mine.content) == (1, b"text")
+            async with database.write() as tx:
+                await job_rows.put_off(tx, mine, "the index is away", timedelta(hours=1))
+            assert await lease(database) is None
+            store.meddle("UPDATE job SET due_at = '2020-01-01 00:00:00'")
+
+
 async def test_a_job_called_off_is_no_longer_held_and_its_content_is_gone(store: Store) -> None:
     async with store.opened() as database:
         waiting, running = job(priority=9), job()

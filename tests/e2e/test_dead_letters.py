@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from app.errors import UpstreamUnavailableError
+from app.errors import ConfigurationError
 from app.storage import job_rows
 from tests.conftest import Gateway
 
 columns = ("laptop", "company")
+_REASON = "The index holds vectors of another model: rebuild it."
 BODY = {"title": "Dead letter", "text": "The okapi allowance is 7 euros.", "external_id": "okapi"}
 
 
@@ -16,13 +17,12 @@ async def failed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> str:
     """The id of a job that failed as often as it may."""
     monkeypatch.setattr(job_rows, "MAX_ATTEMPTS", 1)
 
-    async def away(*_: Any, **__: Any) -> None:  # noqa: ANN401 - whatever the index is given
-        message = "The search engine is away."
-        raise UpstreamUnavailableError(message)
+    async def wrong(*_: Any, **__: Any) -> None:  # noqa: ANN401 - whatever the index is given
+        raise ConfigurationError(_REASON)
 
     with monkeypatch.context() as patch:
         for services in {id(one): one for one in gateway.replicas}.values():
-            patch.setattr(services.index, "put_version", away)
+            patch.setattr(services.index, "put_version", wrong)
         handed_in = (await gateway.post("/v1/collections/hr/documents", "hr-partner", BODY)).json()
         await gateway.until_job(handed_in["job_id"], "hr-partner", "failed")
     return str(handed_in["job_id"])
@@ -31,7 +31,7 @@ async def failed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> str:
 async def test_a_failed_job_keeps_what_was_handed_in_and_is_tried_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = await failed(gateway, monkeypatch)
     listed = (await gateway.get("/v1/jobs", "hr-partner")).json()["items"]
-    assert [(one["job_id"], one["error"]) for one in listed] == [(job_id, "The search engine is away.")]
+    assert [(one["job_id"], one["error"]) for one in listed] == [(job_id, _REASON)]
     assert (await gateway.post(f"/v1/jobs/{job_id}/retry", "hr-partner", {})).status_code == 200
     await gateway.until_job(job_id, "hr-partner", "succeeded")
     found = (await gateway.post("/v1/search", "hr-partner", {"query": "okapi allowance"})).json()

@@ -1,6 +1,7 @@
 """What only the OpenSearch engine has: generations, indexes of their own, checks at start, and replies that are not as they should be."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -54,6 +55,10 @@ def only_hits(change: Callable[[dict[str, Json]], Json]) -> Callable[[dict[str, 
     return lambda one: [change(hit) for hit in one["hits"]["hits"]]
 
 
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
 BROKEN: dict[str, Callable[[str, Json], Json]] = {
     "timed out": in_searches(lambda one: one.update(timed_out=True)),
     "a shard failed": in_searches(lambda one: one["_shards"].update(failed=1)),
@@ -64,6 +69,12 @@ BROKEN: dict[str, Callable[[str, Json], Json]] = {
     "hits without fields": in_searches(only_hits(lambda hit: hit.pop("fields"))),
     "a hit without its words": in_searches(only_hits(lambda hit: hit["fields"].pop("bag"))),
     "words that are none": in_searches(only_hits(lambda hit: hit["fields"].update(bag=["bm90IGpzb24"]))),
+    "counts that are none": in_searches(only_hits(lambda hit: hit["fields"].update(bag=[_base64('[{"leav":x},[]]')]))),
+    "guarded words that are none": in_searches(only_hits(lambda hit: hit["fields"].update(bag=[_base64('[{"leav":1},[[1]]]')]))),
+    "a length that is none": in_searches(only_hits(lambda hit: hit["fields"].update(length=["long"]))),
+    "two ids": in_searches(only_hits(lambda hit: hit["fields"].update(chunk_id=["a", "b"]))),
+    "a vector cut short": in_searches(only_hits(lambda hit: hit["fields"].update(packed=["AAA"]))),
+    "a vector that is none": in_searches(only_hits(lambda hit: hit["fields"].update(packed=["!"]))),
     "a reply too few": lambda path, reply: {"responses": reply["responses"][:-1]} if path == "/_msearch" else reply,
     "no replies": lambda path, reply: {} if path == "/_msearch" else reply,
     "a list": lambda path, reply: [] if path == "/_msearch" else reply,

@@ -1,7 +1,5 @@
 """A chunk as the gateway holds it, as a document for the index, and back from the doc values a search returns. Pure."""
 
-import base64
-import binascii
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pybase64
 
 from app.domain.search import AccessFacts, ChunkVectors, IndexedChunk
 from app.errors import UpstreamUnavailableError
@@ -58,7 +57,7 @@ class StoredChunk:
     def of_fields(cls, fields: Fields) -> "StoredChunk":
         """A chunk out of the doc values of `STATE_FIELDS`. Raises UpstreamUnavailableError for a malformed reply."""
         try:
-            words, counts, length, guarded = orjson.loads(unpacked(fields, "surface"))
+            words, counts, length, guarded = orjson.loads(unpacked(packed_text(fields, "surface")))
             return cls(
                 document_id=only(fields, "document_id"),
                 version=only(fields, "version"),
@@ -67,9 +66,9 @@ class StoredChunk:
                 counts=tuple(counts),
                 length=length,
                 guarded=tuple((kind, word, count) for kind, word, count in guarded),
-                packed=unpacked(fields, "packed") or None,
-                context=unpacked(fields, "context"),
-                standalone=unpacked(fields, "standalone"),
+                packed=unpacked(packed_text(fields, "packed")) or None,
+                context=unpacked(packed_text(fields, "context")),
+                standalone=unpacked(packed_text(fields, "standalone")),
             )
         except (ValueError, TypeError) as error:
             raise malformed() from error
@@ -90,7 +89,7 @@ class StoredChunk:
             "version": self.version,
             "chunk_id": self.chunk_id,
             "live": False,
-            **{name: base64.b64encode(value).decode() for name, value in kept.items() if value},
+            **{name: pybase64.b64encode_as_string(value) for name, value in kept.items() if value},
         }
 
     def live(self, facts: AccessFacts) -> Document:
@@ -111,7 +110,7 @@ class StoredChunk:
             "stems": [stem_key(language, stem) for stem in by_stem],
             "hidden_stems": sorted({hidden_key(kind, stem_key(language, stem)) for (kind, _, _), stem in hidden}),
             "weights": {weight_key(language, stem): term_weight(count, self.length, USUAL_LENGTH) for stem, count in by_stem.items()},
-            "bag": base64.b64encode(bag).decode(),
+            "bag": pybase64.b64encode_as_string(bag),
             "has_vector": self.packed is not None,
         }
         if self.packed is not None:
@@ -169,14 +168,21 @@ def only(fields: Fields, name: str) -> Any:  # noqa: ANN401 - a doc value is wha
     return values[0]
 
 
-def unpacked(fields: Fields, name: str) -> bytes:
-    """Bytes of a binary doc value, which the server gives without padding; empty when there are none."""
+def packed_text(fields: Fields, name: str) -> str:
+    """A binary doc value as the server gives it; empty when there is none."""
     if name not in fields:
-        return b""
+        return ""
     text = only(fields, name)
+    if not isinstance(text, str):
+        raise malformed()
+    return text
+
+
+def unpacked(text: str) -> bytes:
+    """Bytes of a binary doc value, which the server gives without padding. Raises UpstreamUnavailableError when it is none."""
     try:
-        return binascii.a2b_base64(text + "=" * (-len(text) % 4))
-    except (ValueError, TypeError) as error:
+        return pybase64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError as error:
         raise malformed() from error
 
 

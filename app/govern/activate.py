@@ -14,7 +14,7 @@ from app.policy.bundle import REDACTION, Bundle, digest_of, parse_bundle, read_f
 from app.policy.cases import CaseFailure, read_cases, run_cases
 from app.policy.snapshot import Snapshot
 from app.privacy.book import RedactionBook
-from app.storage import policy_rows
+from app.storage import document_rows, policy_rows
 from app.storage.policy_rows import ActivePolicy
 from app.storage.transaction import Database
 
@@ -85,12 +85,15 @@ class ActivatePolicyBundle:
             await policy_rows.put_bundle(tx, tenant, bundle.digest, bundle.files, now)
             epoch = before.epoch + 1 if before else 1
             await policy_rows.activate(tx, tenant, ActivePolicy(epoch, bundle.digest, now, actor, actor))
+            # Ranks are kept with each document, for the filter: a label that was raised closes what already bears it, from now on.
+            ranked = await document_rows.put_ranks(tx, tenant, bundle.labels, now)
             fields = {
                 "before": before.digest if before else None,
                 "after": bundle.digest,
                 "epoch": epoch,
                 "rules": check.rules,
                 "cases": check.cases,
+                "ranked": ranked,
             }
             happening = Happening(EventType.POLICY_ACTIVATED, policy_digest=bundle.digest, fields=fields)
             await self.audit.record_in(tx, by_system(tenant, happening, actor))

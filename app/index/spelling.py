@@ -20,7 +20,8 @@ SHORTEST = 4
 _ONE_EDIT_UP_TO = 5
 _FIRST_LETTER_COST = 0.7
 """Few typing errors hit the first letter."""
-_MOST_WORDS = 16
+MOST_WORDS = 16
+"""Unknown words of a text that are looked into, in their order."""
 
 
 def respell(text: str, grant: Grant, visible: Visibility, dictionary: frozenset[str]) -> str:
@@ -39,7 +40,7 @@ def corrected(text: str, is_known: Callable[[str], bool], nearest: Callable[[str
     def fix(match: re.Match[str]) -> str:
         nonlocal tried
         word = "".join(split_words(match[0]))
-        if tried >= _MOST_WORDS or len(word) < SHORTEST or is_known(word):
+        if tried >= MOST_WORDS or len(word) < SHORTEST or is_known(word):
             return match[0]
         tried += 1
         return nearest(word) or match[0]

@@ -19,6 +19,8 @@ _SNOWBALL = {
     "da": "danish", "de": "german", "en": "english", "es": "spanish", "fi": "finnish", "fr": "french", "it": "italian",
     "nl": "dutch", "no": "norwegian", "pt": "portuguese", "sv": "swedish",
 }  # fmt: skip
+LANGUAGES = tuple(_SNOWBALL)
+"""Two-letter codes of the languages with a stemmer."""
 _local = threading.local()
 
 

@@ -19,6 +19,7 @@ from app.errors import UnsupportedContentError
 from app.ingest.analysis import AnalyzedDocument, Described, analyze_document, indexed_chunks
 from app.ingest.chunking import chunk_document
 from app.ingest.jobs import acl_from_json, embed_job
+from app.policy.book import PolicyBook
 from app.privacy.detector import Detector
 from app.storage import document_rows, job_rows
 from app.storage.document_shapes import VersionRow
@@ -38,6 +39,7 @@ class IngestDocument:
     detector: Detector
     parse: Parse
     digest_key: bytes
+    policy: PolicyBook
 
     async def run(self, job: Job) -> None:
         """Parse, analyse, store, index, flip. Raises UnsupportedContentError for content that is refused."""
@@ -75,7 +77,7 @@ class IngestDocument:
             if current is None:
                 return None
             await document_rows.put_version(tx, _version_row(job, analyzed), analyzed.chunks)
-            return _next_facts(current, job, analyzed)
+            return await self._next_facts(tx, current, job, analyzed)
 
     async def _flip(self, job: Job, analyzed: AnalyzedDocument) -> Document | None:
         """Make the version the live one, with its record and the job that will embed it, in one transaction.
@@ -89,7 +91,7 @@ class IngestDocument:
                 return None if current is None or current.state is DocumentState.WITHDRAWN else current
             if document.live_version != job.version:
                 # From the facts of this moment: whoever was locked out since the text was stored stays locked out.
-                document = _next_facts(document, job, analyzed)
+                document = await self._next_facts(tx, document, job, analyzed)
                 await document_rows.update_document(tx, document)
                 await job_rows.enqueue(tx, embed_job(job.submitted_by, document, job.version))
                 fields: dict[str, JsonValue] = {
@@ -104,32 +106,34 @@ class IngestDocument:
                 await self.audit.record_in(tx, by_system(job.tenant, happening))
         return document
 
+    async def _next_facts(self, tx: Transaction, current: Document, job: Job, analyzed: AnalyzedDocument) -> Document:
+        payload = job.payload
+        label, sensitivity, acl = _next_access(current, job)
+        # The rank of this moment: a bundle that came into force while the job waited may have raised it.
+        rank = (await self.policy.current(tx, job.tenant)).bundle.rank(label)
+        sensitivity = sensitivity if rank is None else rank
+        is_same = (label, sensitivity, acl) == (current.label, current.sensitivity, current.acl)
+        return replace(
+            current,
+            title=analyzed.title,
+            state=DocumentState.LIVE,
+            live_version=job.version,
+            label=label,
+            sensitivity=sensitivity,
+            acl=acl,
+            acl_version=current.acl_version if is_same else current.acl_version + 1,
+            language=analyzed.language,
+            source_uri=analyzed.source_uri,
+            valid_until=datetime.fromisoformat(payload["valid_until"]) if payload["valid_until"] else None,
+            updated_at=datetime.now(UTC),
+        )
+
 
 async def _wanted(tx: Transaction, job: Job) -> Document | None:
     current = await document_rows.get_document(tx, job.tenant, job.document_id)
     if current is None or current.state is DocumentState.WITHDRAWN or not await job_rows.holds(tx, job):
         return None
     return None if current.live_version is not None and current.live_version > job.version else current
-
-
-def _next_facts(current: Document, job: Job, analyzed: AnalyzedDocument) -> Document:
-    payload = job.payload
-    label, sensitivity, acl = _next_access(current, job)
-    is_same = (label, sensitivity, acl) == (current.label, current.sensitivity, current.acl)
-    return replace(
-        current,
-        title=analyzed.title,
-        state=DocumentState.LIVE,
-        live_version=job.version,
-        label=label,
-        sensitivity=sensitivity,
-        acl=acl,
-        acl_version=current.acl_version if is_same else current.acl_version + 1,
-        language=analyzed.language,
-        source_uri=analyzed.source_uri,
-        valid_until=datetime.fromisoformat(payload["valid_until"]) if payload["valid_until"] else None,
-        updated_at=datetime.now(UTC),
-    )
 
 
 def _next_access(current: Document, job: Job) -> tuple[str, int, Acl]:

@@ -1,10 +1,10 @@
 """Queries over documents, versions and chunks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import case, delete, func, insert, select, update
 
 from app.domain.content import Document, DocumentId, DocumentState
 from app.domain.identity import TenantId
@@ -155,6 +155,26 @@ async def changed_since(tx: Transaction, tenant: TenantId, document_ids: Sequenc
     """Those of some documents whose access or content changed after `moment`."""
     late = (document.c.tenant == tenant, document.c.document_id.in_(document_ids), document.c.updated_at > moment)
     return {DocumentId(name) for (name,) in await tx.connection.execute(select(document.c.document_id).where(*late))}
+
+
+async def put_ranks(tx: Transaction, tenant: TenantId, ranks: Mapping[str, int], moment: datetime) -> int:
+    """Give documents the ranks their labels have now; returns how many had another one. Their access counts as changed."""
+    changed = 0
+    for label, rank in ranks.items():
+        other = (document.c.tenant == tenant, document.c.label == label, document.c.sensitivity != rank)
+        # A withdrawn one too, since it may be handed in again; but the time of its withdrawal stays.
+        since = case((document.c.state == DocumentState.WITHDRAWN.value, document.c.updated_at), else_=moment)
+        values = {"sensitivity": rank, "acl_version": document.c.acl_version + 1, "updated_at": since}
+        changed += (await tx.connection.execute(update(document).where(*other).values(**values))).rowcount
+    return changed
+
+
+async def is_due(tx: Transaction, document_id: DocumentId, before: datetime) -> bool:
+    """Whether a document is still withdrawn, and was before a moment."""
+    withdrawn = (document.c.document_id == document_id, document.c.state == DocumentState.WITHDRAWN.value)
+    return (
+        await tx.connection.execute(select(document.c.document_id).where(*withdrawn, document.c.updated_at < before))
+    ).first() is not None
 
 
 async def purge_document(tx: Transaction, document_id: DocumentId) -> None:

@@ -132,8 +132,8 @@ async def _expiring(services: Services, lead: Lead) -> None:
             if await lead():
                 await services.reconcile.expire(services.tenant, since, until)
             since = until
-        except PortcullisError as error:
-            _log.warning("background_work_failed", code=error.code)
+        except Exception as error:  # noqa: BLE001 - as below
+            _note_failure(error)
 
 
 async def _retain(services: Services) -> None:
@@ -151,5 +151,12 @@ async def _every(seconds: float, lead: Lead, work: Callable[[], Awaitable[None]]
         try:
             if await lead():
                 await work()
-        except PortcullisError as error:
-            _log.warning("background_work_failed", code=error.code)
+        except Exception as error:  # noqa: BLE001 - housekeeping goes on: one error must not end it for good, unseen
+            _note_failure(error)
+
+
+def _note_failure(error: Exception) -> None:
+    if isinstance(error, PortcullisError):
+        _log.warning("background_work_failed", code=error.code)
+    else:
+        _log.error("background_work_failed", code="internal", kind=type(error).__name__)

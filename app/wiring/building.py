@@ -143,7 +143,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, 
         worker=Worker(
             database,
             audit,
-            IngestDocument(database, index, audit, detector, sandbox.parse, digest_key),
+            IngestDocument(database, index, audit, detector, sandbox.parse, digest_key, policy),
             EmbedDocument(database, index, rules),
         ),
         reconcile=ReconcileIndex(database, index, rules),

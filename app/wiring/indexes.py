@@ -2,6 +2,8 @@
 
 import os
 from contextlib import AsyncExitStack
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from app.domain.ports import PassageIndex
 from app.errors import ConfigurationError
@@ -37,7 +39,7 @@ async def open_index(settings: Settings, embedder: LocalEmbedder, stack: AsyncEx
         aws_session_token=os.environ.get("AWS_SESSION_TOKEN", ""),
     )
     rules = OpenSearchRules(
-        urls=settings.opensearch_url,
+        urls=_addresses(settings),
         dim=embedder.dim,
         login=login,
         prefix=settings.opensearch_prefix,
@@ -63,6 +65,36 @@ def rebuild_of(database: Database, index: PassageIndex) -> RebuildIndex | None:
     return RebuildIndex(database, index, Rebuilding(index)) if isinstance(index, OpenSearchIndex) else None
 
 
+def _addresses(settings: Settings) -> tuple[str, ...]:
+    """The servers' addresses. Raises ConfigurationError for those that would send a question or a password in clear over a network."""
+    found = [urlsplit(url.strip()) for url in settings.opensearch_url]
+    for one in found:
+        if one.scheme not in ("http", "https") or not one.hostname:
+            message = "PORTCULLIS_OPENSEARCH_URL: each address is `https://HOST:PORT`, or `http://127.0.0.1:PORT` on this machine."
+            raise ConfigurationError(message)
+        if one.username or one.password or one.query or one.fragment:
+            message = (
+                "PORTCULLIS_OPENSEARCH_URL: an address holds a login or a query. Use PORTCULLIS_OPENSEARCH_USER and its password file."
+            )
+            raise ConfigurationError(message)
+        if one.scheme == "http" and not _is_loopback(one.hostname):
+            message = f"PORTCULLIS_OPENSEARCH_URL: {one.hostname} is another machine, where questions would travel in clear: use https."
+            raise ConfigurationError(message)
+    is_tls = {one.scheme == "https" for one in found}
+    certificates = (settings.opensearch_ca_file, settings.opensearch_cert_file, settings.opensearch_aws_region or None)
+    if len(is_tls) > 1 or (is_tls == {False} and any(certificates)):
+        message = "PORTCULLIS_OPENSEARCH_URL: certificates and signed requests need https, at every address."
+        raise ConfigurationError(message)
+    return tuple(one.geturl() for one in found)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _check(settings: Settings) -> None:
     ways = {
         "PORTCULLIS_OPENSEARCH_USER": settings.opensearch_user,
@@ -72,6 +104,9 @@ def _check(settings: Settings) -> None:
     given = [name for name, value in ways.items() if value]
     if len(given) > 1:
         message = f"{' and '.join(given)} are set: keep one way to sign in."
+        raise ConfigurationError(message)
+    if settings.opensearch_aws_region and not (os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY")):
+        message = "PORTCULLIS_OPENSEARCH_AWS_REGION needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment."
         raise ConfigurationError(message)
     if settings.opensearch_user and settings.opensearch_password is None:
         message = "PORTCULLIS_OPENSEARCH_USER needs PORTCULLIS_OPENSEARCH_PASSWORD, or its file in PORTCULLIS_OPENSEARCH_PASSWORD_FILE."

@@ -13,6 +13,7 @@ from app.domain.identity import Principal
 from app.domain.search import IndexedChunk
 from app.errors import ConfigurationError, ConflictError, InvalidInputError, UpstreamUnavailableError
 from app.index.opensearch.engine import OpenSearchIndex, open_opensearch_index
+from app.index.spelling import MOST_WORDS
 from tests.conformance.engines import (
     ANYWHERE,
     CLERK,
@@ -375,3 +376,23 @@ async def test_two_writers_of_one_document_leave_one_of_the_two_states(engine: O
     assert len(found.items) == 3
     assert documents(await find(engine, "leave", person(CLERK, clearance=1))) == set()
     assert [(one.acl_version, one.chunks, one.vectors) for one in await engine.inventory(T)] == [(6, 3, 3)]
+
+
+async def test_a_pasted_page_of_unknown_words_costs_no_more_searches_than_words_are_corrected(opensearch: tuple[str, ...]) -> None:
+    async with proxied(opensearch[0]) as (engine, proxy):
+        for number in range(3):
+            await publish(engine, facts(f"d{number}"), "holiday calendar")
+        words = [f"{one}{other}zqxv" for one in "bcdfghklmnprstvw" for other in "aeiouyrlnmst"]
+        proxy.requests.clear()
+        assert await engine.respell(" ".join(["holidya", *words]), EVERYTHING, {}) == " ".join(["holiday", *words])
+        searches = sum(body.count(b"\n") // 2 for path, body in proxy.requests if path == "/_msearch")
+        assert searches <= 2 * MOST_WORDS
+
+
+async def test_any_number_of_languages_without_a_stemmer_is_searched(opensearch: tuple[str, ...]) -> None:
+    async with proxied(opensearch[0]) as (engine, _):
+        await publish(engine, facts("a"), "leave requests")
+        for code in ("xx", "yyy", "zz-ZZ"):
+            await publish(engine, facts(code, language=code), "leave requests")
+        assert documents(await find(engine, "requests", EVERYTHING)) == {"a", "xx", "yyy", "zz-ZZ"}
+        assert documents(await find(engine, "request", EVERYTHING)) == {"a"}

@@ -100,6 +100,19 @@ async def test_the_role_alone_keeps_another_tenants_chunks_shut(engine: OpenSear
         await administrator.close()
 
 
+async def test_an_account_has_no_power_over_a_tenant_whose_name_begins_like_its_own(engine: OpenSearchIndex, node: OpenSearchNodes) -> None:
+    administrator, victim = OpenSearchIndex(rules(node, user="admin", password=node.passwords["admin"])), TenantId("acme2")
+    try:
+        await publish(administrator, facts("v", tenant=victim), "leave request")
+        for method, path in (("DELETE", "/portcullis-acme2-g1"), ("PUT", "/portcullis-acme2-g1/_doc/x")):
+            with pytest.raises(UpstreamUnavailableError, match="refused the gateway's account"):
+                await engine.cluster.ask(method, path, {"tenant": "acme2"} if method == "PUT" else None)
+        assert documents(await find(administrator, "leave", WholeTenant(victim))) == {"v"}
+    finally:
+        await administrator.cluster.ask("DELETE", "/portcullis-acme2-*")
+        await administrator.close()
+
+
 async def test_a_wrong_password_and_a_missing_one_are_refused(node: OpenSearchNodes) -> None:
     for login in ({"password": "wrong"}, {"user": ""}, {"user": "", "token": "no-token-of-ours"}):
         engine = OpenSearchIndex(rules(node, **login))

@@ -1,12 +1,19 @@
 """What was withdrawn is deleted when its time is up, and not before."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
 
 from app.domain.content import DocumentId
+from app.domain.identity import TenantId
 from app.storage import document_rows
 from app.wiring import Services
-from tests.conftest import caller_as
+from tests.conftest import Gateway, caller_as
+from tests.e2e.attack import sample_document
+
+columns = ("laptop", "company")
 
 
 async def _versions(services: Services, document_id: DocumentId) -> int:
@@ -28,3 +35,23 @@ async def test_the_text_goes_when_its_time_is_up_and_the_record_stays(services: 
     assert await _versions(services, document_id) == 0
     assert await due.run(services.tenant) == 0
     assert (await services.trail.verify(services.tenant)).is_intact
+
+
+async def test_what_is_handed_in_again_meanwhile_is_kept(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = gateway.services
+    document_id = DocumentId(await sample_document(services, "company/travel-policy"))
+    await services.changes.withdraw(await caller_as(services, "administrator"), document_id)
+    enters = type(services.retention)._purge
+
+    async def hand_in_first(flow: Any, tenant: TenantId, one: DocumentId, before: datetime) -> bool:  # noqa: ANN401 - the flow
+        body = {"title": "Travel", "text": "The wombat allowance is 3 euros a day.", "external_id": "company/travel-policy"}
+        job = (await gateway.post("/v1/collections/company/documents", "administrator", body)).json()
+        assert job["document_id"] == document_id
+        await gateway.until_job(job["job_id"], "administrator", "succeeded")
+        return await enters(flow, tenant, one, before)
+
+    monkeypatch.setattr(type(services.retention), "_purge", hand_in_first)
+    assert await replace(services.retention, purge_after=timedelta(0)).run(services.tenant) == 0
+    found = (await gateway.post("/v1/search", "engineer", {"query": "wombat allowance"})).json()
+    assert any("wombat" in one["text"] for one in found["passages"])
+    assert (await services.reconcile.run(services.tenant, repair=False)).is_right

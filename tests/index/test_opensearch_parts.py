@@ -1,12 +1,16 @@
 """Parts of the OpenSearch engine that need no server: names, patterns of near words, signatures, what is stored of a chunk."""
 
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests_index_samples import chunk, facts
@@ -14,14 +18,18 @@ from tests_index_samples import chunk, facts
 from app.domain.content import ChunkId
 from app.domain.identity import TenantId
 from app.domain.search import ChunkVectors, GuardedText
-from app.errors import InvalidInputError, UpstreamUnavailableError
+from app.errors import ConfigurationError, InvalidInputError, UpstreamUnavailableError
 from app.index.lexical import K1, term_weight
+from app.index.opensearch.connection import Cluster
 from app.index.opensearch.documents import StoredChunk, hidden_key, unpacked, words_digest
+from app.index.opensearch.engine import OpenSearchIndex
 from app.index.opensearch.filters import pair_key
 from app.index.opensearch.rules import Login, OpenSearchRules, chunk_key, head_key, model_key, tenant_key
 from app.index.opensearch.signing import signature
 from app.index.opensearch.spelling import near_pattern
 from app.index.spelling import edit_distance, most_edits
+from app.settings import load_settings
+from app.wiring.indexes import open_index
 
 RULES = OpenSearchRules(("http://127.0.0.1:9200",), 8)
 NAMES = (
@@ -55,6 +63,87 @@ def test_no_two_tenants_groups_or_generations_share_a_name_and_each_is_one_the_s
     for name in made:
         assert re.fullmatch(r"portcullis-[a-z0-9_.\-]+", name)
         assert len(name) < 255
+
+
+@pytest.mark.parametrize(
+    ("given_settings", "said"),
+    [
+        ({"opensearch_url": ["http://search.example.org:9200"]}, "use https"),
+        ({"opensearch_url": ["HTTP://10.0.0.7:9200"]}, "use https"),
+        ({"opensearch_url": ["search.example.org:9200"]}, "each address is"),
+        ({"opensearch_url": ["127.0.0.1:9200"]}, "each address is"),
+        ({"opensearch_url": ["ftp://127.0.0.1:9200"]}, "each address is"),
+        ({"opensearch_url": ["https://user:pw@127.0.0.1:9200"]}, "holds a login"),
+        ({"opensearch_url": ["https://127.0.0.1:9200", "http://127.0.0.1:9201"]}, "at every address"),
+        ({"opensearch_url": ["http://127.0.0.1:9200"], "opensearch_ca_file": "/ca.pem"}, "need https"),
+        ({"opensearch_url": ["https://127.0.0.1:9200"], "opensearch_aws_region": "eu-west-1"}, "AWS_ACCESS_KEY_ID"),
+    ],
+)
+async def test_an_address_that_would_tell_a_network_what_is_asked_is_refused_at_start(
+    given_settings: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    async with AsyncExitStack() as stack:
+        with pytest.raises(ConfigurationError, match=said) as refused:
+            await open_index(load_settings(**given_settings), _Embedder(), stack)  # type: ignore[arg-type]  # what it is asked for
+    assert "pw" not in str(refused.value)
+
+
+async def test_an_address_in_capitals_is_the_same_address() -> None:
+    async with AsyncExitStack() as stack:
+        opened = await open_index(load_settings(opensearch_url=["HTTP://LocalHost:9"]), _Embedder(), stack)  # type: ignore[arg-type]  # as above
+        assert isinstance(opened, OpenSearchIndex)
+        assert opened.cluster.rules.urls == ("http://LocalHost:9",)
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """A question and its filter go to the configured server and nowhere else."""
+    elsewhere: list[bytes] = []
+
+    async def note(request: web.Request) -> web.Response:
+        elsewhere.append(await request.read())
+        return web.json_response({"responses": []})
+
+    async def redirect(request: web.Request) -> web.Response:
+        await request.read()
+        address = f"http://127.0.0.1:{target}/stolen"
+        raise web.HTTPTemporaryRedirect(address)
+
+    async with served(note) as target, served(redirect) as port:
+        for login in (Login(user="u", password="p"), Login(aws_region="eu-west-1", aws_key_id="k", aws_secret="s")):
+            cluster = Cluster(replace(RULES, urls=(f"http://127.0.0.1:{port}",), login=login))
+            with pytest.raises(UpstreamUnavailableError):
+                await cluster.search_many("x", [{"query": {"match": {"text": "a secret question"}}}])
+            await cluster.close()
+    assert not elsewhere
+
+
+@asynccontextmanager
+async def served(handler: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[int]:
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def test_secrets_of_a_login_are_in_no_printed_form() -> None:
+    login = Login(user="u", password="hunter2", token="hunter2", aws_secret="hunter2", aws_session_token="hunter2")
+    assert "hunter2" not in repr(replace(RULES, login=login))
+
+
+class _Embedder:
+    """As much of an embedder as opening an index asks for."""
+
+    dim = 8
+
+    def known_words(self) -> frozenset[str]:
+        return frozenset()
 
 
 def test_keys_differ_by_every_part_and_fit() -> None:
@@ -132,7 +221,7 @@ def test_stored_weights_are_bm25s_and_counts_are_by_stem() -> None:
     document = StoredChunk.of("d", 1, chunk("d", "leaves leave travel")).live(facts("d"))
     assert document["weights"]["en:leav"] == term_weight(2, 3, 120)
     assert 0 < document["weights"]["en:travel"] < document["weights"]["en:leav"] < K1 + 1
-    counts, hidden = orjson.loads(unpacked({"bag": [document["bag"]]}, "bag"))
+    counts, hidden = orjson.loads(unpacked(document["bag"]))
     assert (counts, hidden) == ({"leav": 2, "travel": 1}, [])
 
 

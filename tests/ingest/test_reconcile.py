@@ -1,5 +1,6 @@
 """A process may die between the register and the index: the index is made right again, by the register."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from app.domain.content import Document, DocumentState
 from app.domain.search import AccessFacts, SearchLimits
 from app.index.opensearch.engine import OpenSearchIndex
 from app.storage import document_rows
-from app.wiring import Models, Services, open_services
+from app.wiring import Models, Services, background, open_services
 from tests.conftest import caller_as, gateway_in, settings_in
 
 columns = ("laptop", "company")
@@ -113,3 +114,22 @@ async def test_a_lost_index_is_made_again_from_the_register_alone(company: Path,
         again = {one.document_id: one for one in await services.index.inventory(services.tenant)}
         assert again == inventory
         assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+
+
+async def test_housekeeping_goes_on_after_an_error_nobody_foresaw() -> None:
+    rounds: list[int] = []
+
+    async def lead() -> bool:
+        return True
+
+    async def work() -> None:
+        rounds.append(len(rounds))
+        if len(rounds) < 3:
+            message = "a row nobody foresaw"
+            raise LookupError(message)
+
+    task = asyncio.create_task(background._every(0.01, lead, work))
+    await asyncio.sleep(0.3)
+    assert not task.done()
+    task.cancel()
+    assert len(rounds) > 3

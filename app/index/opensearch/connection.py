@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
-from opensearchpy import AIOHttpConnection, AsyncOpenSearch
+from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import ConnectionError as NoConnection
 from opensearchpy.exceptions import OpenSearchException, TransportError
 from opensearchpy.serializer import JSONSerializer
@@ -22,6 +22,7 @@ from app.errors import ConfigurationError, InvalidInputError, UpstreamUnavailabl
 from app.index.opensearch.documents import malformed
 from app.index.opensearch.rules import OpenSearchRules
 from app.index.opensearch.signing import SigningConnection
+from app.index.opensearch.staying import StayingConnection
 
 Body = dict[str, Any]
 Reply = Mapping[str, Any]
@@ -81,7 +82,7 @@ class Cluster:
         headers = {"authorization": f"Bearer {login.token}"} if login.token else {}
         is_tls = any(url.startswith("https:") for url in rules.urls)
         several = len(rules.urls) > 1
-        options: Body = {"connection_class": AIOHttpConnection}
+        options: Body = {"connection_class": StayingConnection}
         if login.aws_region:
             options = {"connection_class": SigningConnection, "signing": login}
         if login.user:
@@ -273,6 +274,8 @@ def _translated(error: TransportError) -> Exception:
         return UpstreamUnavailableError("The search engine did not answer.")
     if error.status_code == 409:  # noqa: PLR2004 - conflict
         return VersionConflictError()
+    if error.status_code == 403 and _kind(error) == "cluster_block_exception":  # noqa: PLR2004 - forbidden
+        return UpstreamUnavailableError("The search engine takes no writes: an index is blocked, or its disk is nearly full.")
     if error.status_code in (401, 403):
         return UpstreamUnavailableError("The search engine refused the gateway's account: check its login and its role.")
     return UpstreamUnavailableError(f"The search engine refused a request ({error.status_code} {_kind(error)}).")

@@ -11,9 +11,7 @@ from typing import Any
 from app.index.opensearch.connection import Reply
 from app.index.opensearch.documents import hidden_key, malformed, stem_key
 from app.index.opensearch.filters import NOBODY, Clause, any_of, one_of
-from app.index.words import is_stop_word, language_code, stems
-
-_MOST_LANGUAGES = 1_000
+from app.index.words import LANGUAGES, is_stop_word, stems
 
 Body = dict[str, Any]
 Shown = Mapping[str, tuple[str, ...]]
@@ -39,7 +37,8 @@ def grant_request(granted: Clause) -> Body:
         "aggs": {
             "words": {"sum": {"field": "length"}},
             "pending": {"filter": {"term": {"has_vector": False}}},
-            "languages": {"terms": {"field": "language", "size": _MOST_LANGUAGES}},
+            # Those no stemmer knows are what is left: there may be any number of them.
+            "languages": {"terms": {"field": "language", "include": list(LANGUAGES), "size": len(LANGUAGES)}},
         },
     }
 
@@ -50,7 +49,8 @@ def grant_of(reply: Reply) -> Grant:
         total, counts = reply["hits"]["total"], reply["aggregations"]
         if total["relation"] != "eq" or counts["languages"]["sum_other_doc_count"]:
             raise malformed()
-        languages = {language_code(bucket["key"]) for bucket in counts["languages"]["buckets"]}
+        known = {bucket["key"]: int(bucket["doc_count"]) for bucket in counts["languages"]["buckets"]}
+        languages = {*known, *([""] if sum(known.values()) < int(total["value"]) else [])}
         return Grant(int(total["value"]), int(counts["words"]["value"]), int(counts["pending"]["doc_count"]), tuple(sorted(languages)))
     except (KeyError, TypeError, ValueError) as error:
         raise malformed() from error

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.domain.identity import TenantId
@@ -20,15 +20,15 @@ class Login:
     """Who the gateway is to the cluster: basic, bearer token, client certificate or signed requests. What is unused is empty or `None`."""
 
     user: str = ""
-    password: str = ""
-    token: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
     aws_region: str = ""
     aws_key_id: str = ""
-    aws_secret: str = ""
-    aws_session_token: str = ""
+    aws_secret: str = field(default="", repr=False)
+    aws_session_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

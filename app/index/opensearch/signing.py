@@ -13,11 +13,12 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from opensearchpy import AsyncHttpConnection
 
 from app.index.opensearch.rules import Login
+from app.index.opensearch.staying import Staying
 
 _SERVICE = "es"
 
 
-class SigningConnection(AsyncHttpConnection):
+class SigningConnection(Staying, AsyncHttpConnection):
     """A connection that signs every request with the keys of `signing`, given as an option of the client."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the vendor's own options

@@ -13,7 +13,7 @@ from app.index.opensearch.connection import Cluster, Reply
 from app.index.opensearch.counting import Body, Shown, counts_of, counts_request, grant_of, grant_request, with_any, words_request
 from app.index.opensearch.documents import hidden_key, malformed
 from app.index.opensearch.filters import Clause, any_of, granted, one_of, shown_types
-from app.index.spelling import best_of, corrected, edit_distance, is_alike, is_in_dictionary, most_edits
+from app.index.spelling import MOST_WORDS, best_of, corrected, edit_distance, is_alike, is_in_dictionary, most_edits
 from app.index.words import clean
 
 _MOST_CHECKED = 256
@@ -54,7 +54,8 @@ class Speller:
         unknown = await self._unknown(list(doubtful))
         if unknown is None:
             return None
-        nearest = await self._nearest(unknown, dictionary)
+        # No more than are corrected anyway: each is a search of its own.
+        nearest = await self._nearest(unknown[:MOST_WORDS], dictionary)
         return None if nearest is None else corrected(text, lambda word: word not in nearest, nearest.get)
 
     async def _unknown(self, words: Sequence[str]) -> list[str] | None:

@@ -1,0 +1,65 @@
+"""A label's rank is what the bundle in force says, for documents that bear it already and for those under way."""
+
+from typing import Any
+
+import pytest
+
+from app.ingest.document import IngestDocument
+from app.policy.bundle import read_folder
+from tests.conftest import ROOT, Gateway
+
+columns = ("laptop", "company")
+_BODY = {"title": "Deal", "text": "The wombat deal is worth 3 euros.", "label": "partner", "external_id": "deal"}
+
+
+def ranked(rank: int) -> dict[str, str]:
+    """The sample policy with a label of the company's own, open to all employees whose clearance reaches it."""
+    files = read_folder(ROOT / "policies")
+    rules = "".join(f"group:sample|all-employees,sample,company,partner,{action},*,allow,Partners\n" for action in ("search", "read"))
+    labels = files["labels.yaml"].rstrip() + f"\n  partner: {rank}\n"
+    return {**files, "rules.csv": files["rules.csv"].rstrip() + "\n" + rules, "labels.yaml": labels}
+
+
+async def activate(gateway: Gateway, rank: int) -> None:
+    await gateway.services.activate.run(gateway.services.tenant, ranked(rank), "user:administrator")
+
+
+async def hand_in(gateway: Gateway) -> str:
+    response = await gateway.post("/v1/collections/company/documents", "administrator", _BODY)
+    assert response.status_code == 202, response.text
+    return str(response.json()["job_id"])
+
+
+async def sees(gateway: Gateway) -> bool:
+    found = (await gateway.post("/v1/search", "engineer", {"query": "wombat deal"})).json()
+    return any("wombat" in one["text"] for one in found["passages"])
+
+
+async def test_raising_a_label_closes_what_bears_it_with_the_next_request(gateway: Gateway) -> None:
+    await activate(gateway, 1)
+    await gateway.until_job(await hand_in(gateway), "administrator", "succeeded")
+    assert await sees(gateway)
+    await activate(gateway, 3)
+    assert not await sees(gateway)
+    services = gateway.services
+    report = await services.reconcile.run(services.tenant, repair=True)
+    assert len(report.stale_access) == 1
+    assert not await sees(gateway)
+    assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+    await activate(gateway, 1)
+    await services.reconcile.run(services.tenant, repair=True)
+    assert await sees(gateway)
+
+
+async def test_a_document_that_waits_gets_the_rank_of_the_moment_it_goes_live(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    await activate(gateway, 1)
+    stored = IngestDocument._store
+
+    async def then_raise(flow: Any, *given: Any) -> Any:  # noqa: ANN401 - as the step
+        found = await stored(flow, *given)
+        await activate(gateway, 3)
+        return found
+
+    monkeypatch.setattr(IngestDocument, "_store", then_raise)
+    await gateway.until_job(await hand_in(gateway), "administrator", "succeeded")
+    assert not await sees(gateway)

@@ -1,9 +1,10 @@
-"""Ranks a BEIR folder with the real chunker, embedder, embedded engine and ranking, in a temporary index; no documents are kept."""
+"""Ranks a BEIR folder with the real chunker, embedder, engine and ranking, in a temporary index; no documents are kept."""
 
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from app.answer.ranking import fuse, merge
 from app.domain.access import Acl, AclMode, Action, ReadFilter
 from app.domain.content import Block, BlockKind, Chunk, ChunkedDocument, DocumentId, ParsedDocument
 from app.domain.identity import Principal, Subject, SubjectId, TenantId
+from app.domain.ports import PassageIndex
 from app.domain.search import AccessFacts, ChunkVectors, IndexedChunk, IndexQuery
 from app.index.embedded import EmbeddedIndex
 from app.llm.embedder import LocalEmbedder
@@ -33,14 +35,24 @@ class RankedSetQuery:
     documents: tuple[str, ...]
 
 
+@asynccontextmanager
+async def embedded(embedder: LocalEmbedder) -> AsyncIterator[PassageIndex]:
+    """An empty embedded index, gone when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="portcullis-eval-") as place:
+        index = EmbeddedIndex(Path(place) / "index.db", dictionary=embedder.known_words())
+        yield index
+        index.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What ranking a set needs: the embedder's folder, the policy folder, how documents are cut and what is embedded of a chunk."""
+    """What ranking a set needs: the embedder's folder, the policy folder, how documents are cut, what is embedded of a chunk, an index."""
 
     embedder: Path
     policies: Path
     cut: Callable[[DocumentId, int, ParsedDocument], ChunkedDocument]
     texts: Callable[[str, Chunk], list[str]]
+    index: Callable[[LocalEmbedder], AbstractAsyncContextManager[PassageIndex]] = embedded
 
 
 def rank_set(bench: Bench, folder: Path, limit: int | None) -> list[RankedSetQuery]:
@@ -53,8 +65,7 @@ async def _rank(bench: Bench, folder: Path, limit: int | None) -> list[RankedSet
     bundle = parse_bundle(read_folder(bench.policies))
     relevance = _read_qrels(folder / "qrels" / "test.tsv")
     queries = [row for row in _lines(folder / "queries.jsonl") if row["_id"] in relevance][:limit]
-    with tempfile.TemporaryDirectory(prefix="portcullis-eval-") as place:
-        index = EmbeddedIndex(Path(place) / "index.db", dictionary=embedder.known_words())
+    async with bench.index(embedder) as index:
         for row in _lines(folder / "corpus.jsonl"):
             await _put(bench, index, embedder, row)
         ranked = []
@@ -64,12 +75,11 @@ async def _rank(bench: Bench, folder: Path, limit: int | None) -> list[RankedSet
             read_filter = compile_filter(bundle, subject, principals, (Action.SEARCH, Action.READ))
             documents = await _search(index, embedder, row, read_filter)
             ranked.append(RankedSetQuery(row["_id"], relevance[row["_id"]], documents))
-        index.close()
     embedder.close()
     return ranked
 
 
-async def _put(bench: Bench, index: EmbeddedIndex, embedder: LocalEmbedder, row: dict[str, Any]) -> None:
+async def _put(bench: Bench, index: PassageIndex, embedder: LocalEmbedder, row: dict[str, Any]) -> None:
     document_id = DocumentId(row["_id"])
     blocks = tuple(Block(BlockKind.PARAGRAPH, " ".join(text.split()), 0, ()) for text in row["text"].split("\n\n") if text.strip())
     chunked = bench.cut(document_id, 1, ParsedDocument(row.get("title") or "", blocks or (Block(BlockKind.PARAGRAPH, "-", 0, ()),)))
@@ -89,7 +99,7 @@ async def _put(bench: Bench, index: EmbeddedIndex, embedder: LocalEmbedder, row:
     await index.make_live(document_id, 1)
 
 
-async def _search(index: EmbeddedIndex, embedder: LocalEmbedder, row: dict[str, Any], read_filter: ReadFilter) -> tuple[str, ...]:
+async def _search(index: PassageIndex, embedder: LocalEmbedder, row: dict[str, Any], read_filter: ReadFilter) -> tuple[str, ...]:
     texts = [row["text"]]
     if row.get("history"):
         earlier = row["history"][-2] if len(row["history"]) > 1 else row["history"][-1]

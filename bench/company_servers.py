@@ -57,9 +57,9 @@ class Column:
 
 
 @contextmanager
-def column(folder: Path) -> Iterator[Column]:
-    """Start both servers, with a migrated database; `folder` becomes the data folder of every process."""
-    postgres, search = Server.make(_SETTLED_S), OpenSearchNodes.make()
+def column(folder: Path, heap: str = "512m") -> Iterator[Column]:
+    """Start both servers, with a migrated database; `folder` becomes the data folder of every process, `heap` is what OpenSearch gets."""
+    postgres, search = Server.make(_SETTLED_S), OpenSearchNodes.make(heap=heap)
     try:
         postgres.start()
         search.start()

@@ -35,7 +35,7 @@ class ApplyRetention:
             due = await document_rows.withdrawn_before(tx, tenant, before, _AT_ONCE)
         for document_id in due:
             # Again: a withdrawal whose second half was interrupted left its words in the index.
-            await self.index.remove(document_id)
+            await self.index.remove(tenant, document_id)
             async with self.database.write() as tx:
                 await document_rows.purge_document(tx, document_id)
                 happening = Happening(EventType.DOCUMENT_PURGED, references=(about(document_id),))

@@ -63,7 +63,7 @@ class RebuildIndex:
                 note(len(standing) - len(todo) + done, len(standing))
                 await self._copy(tenant, document_id)
             for document_id in extra:
-                await self.index.remove(document_id)
+                await self.index.remove(tenant, document_id)
         message = f"The new index does not come out as the register has it: {todo[:3] or extra[:3]}. The old one still serves."
         raise ConfigurationError(message)
 
@@ -82,7 +82,7 @@ class RebuildIndex:
         now = datetime.now(UTC)
         wanted = {name: one for name, one in standing.items() if one.is_served_at(now)}
         todo = [name for name, one in wanted.items() if not _is_right(one, held.get(name), serving.get(name))]
-        return wanted, todo, [name for name, one in held.items() if name not in wanted and one.live_version is not None]
+        return wanted, todo, [name for name, one in held.items() if name not in wanted and (one.live_version is not None or one.chunks)]
 
     async def _copy(self, tenant: TenantId, document_id: DocumentId) -> None:
         async with self.database.write() as tx:

@@ -38,6 +38,9 @@ class IndexReport:
     without_vectors: list[DocumentId] = field(default_factory=list)
     """Chunks without vectors, or with vectors of another embedder or another redaction profile, and no work under way that makes them."""
 
+    left: list[DocumentId] = field(default_factory=list)
+    """Wrong still after the repair."""
+
     @property
     def is_right(self) -> bool:
         """Whether nothing was wrong."""
@@ -53,7 +56,20 @@ class ReconcileIndex:
     rules: VectorRules
 
     async def run(self, tenant: TenantId, *, repair: bool) -> IndexReport:
-        """Compare every document; with `repair` make the index what the register says. Safe beside running work, and to repeat."""
+        """Compare every document; with `repair` make the index what the register says, and compare once more.
+
+        Safe beside running work, and to repeat.
+        """
+        report, newer = await self._compare(tenant)
+        if repair and not report.is_right:
+            await self._mend(tenant, report, newer)
+            after, _ = await self._compare(tenant)
+            wrong = {*report.missing, *report.extra, *report.stale_access}
+            report.left = [one for one in (*after.missing, *after.extra, *after.stale_access) if one in wrong]
+        return report
+
+    async def _compare(self, tenant: TenantId) -> tuple[IndexReport, set[DocumentId]]:
+        """(what is wrong, documents of which the index has newer facts than the register)."""
         # The index first: a document that goes live in between is then in the register, never missing from it.
         held = {one.document_id: one for one in await self.index.inventory(tenant)}
         async with self.database.read() as tx:
@@ -65,22 +81,22 @@ class ReconcileIndex:
             found = _fault(standing.get(document_id), held.get(document_id), marks, is_at_work=document_id in pending)
             if found:
                 getattr(report, found).append(document_id)
-        if repair:
-            for document_id in report.stale_access:
-                await self._renew_access(tenant, document_id)
-            for document_id in [*report.extra, *report.missing]:
-                is_newer = document_id in held and document_id in standing and _is_newer(held[document_id], standing[document_id])
-                await self._repair(tenant, document_id, forgets_first=is_newer)
-            for start in range(0, len(report.without_vectors), _JOBS_PER_COMMIT):
-                await self._embed_again(tenant, report.without_vectors[start : start + _JOBS_PER_COMMIT])
-        return report
+        return report, {name for name, one in held.items() if name in standing and _is_newer(one, standing[name])}
+
+    async def _mend(self, tenant: TenantId, report: IndexReport, newer: set[DocumentId]) -> None:
+        for document_id in report.stale_access:
+            await self._renew_access(tenant, document_id)
+        for document_id in [*report.extra, *report.missing]:
+            await self._repair(tenant, document_id, forgets_first=document_id in newer)
+        for start in range(0, len(report.without_vectors), _JOBS_PER_COMMIT):
+            await self._embed_again(tenant, report.without_vectors[start : start + _JOBS_PER_COMMIT])
 
     async def expire(self, tenant: TenantId, since: datetime, until: datetime) -> None:
         """Take documents out of the index whose validity ended in between: their words must weigh in no search after that."""
         async with self.database.read() as tx:
             ended = await document_rows.ended_between(tx, tenant, since, until)
         for document_id in ended:
-            await self.index.remove(document_id)
+            await self.index.remove(tenant, document_id)
 
     async def _renew_access(self, tenant: TenantId, document_id: DocumentId) -> None:
         async with self.database.write() as tx:
@@ -93,10 +109,10 @@ class ReconcileIndex:
         async with self.database.write() as tx:
             document = await document_rows.get_document(tx, tenant, document_id)
             if document is None or document.live_version is None or not document.is_served_at(datetime.now(UTC)):
-                await self.index.remove(document_id)
+                await self.index.remove(tenant, document_id)
                 return
             if forgets_first:
-                await self.index.remove(document_id)
+                await self.index.remove(tenant, document_id)
             await self.index.put_access(AccessFacts.of(document))
             analyzed = await stored_analysis(tx, document, document.live_version)
             await self.index.put_version(AccessFacts.of(document), document.live_version, indexed_chunks(analyzed))
@@ -119,7 +135,8 @@ def _fault(standing: Standing | None, held: IndexedDocument | None, marks: Mappi
     if standing is None or standing.state is DocumentState.WITHDRAWN:
         return "extra"
     if not is_live:
-        return "extra" if held.live_version is not None else ""
+        # Chunks that no head speaks of have no version, and are found all the same.
+        return "extra" if held.live_version is not None or held.chunks else ""
     if held.live_version != standing.live_version or held.chunks < standing.chunks or _is_newer(held, standing):
         return "missing"
     if held.acl_version < standing.acl_version:

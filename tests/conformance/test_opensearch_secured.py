@@ -68,7 +68,7 @@ async def test_the_gateways_account_does_all_its_work_under_the_role_that_ships(
     await engine.indexes.swap(facts("a").tenant)
     await engine.indexes.swap(facts("a").tenant)
     await engine.indexes.drop_other(facts("a").tenant)
-    await engine.remove(facts("a").document_id)
+    await engine.remove(facts("a").tenant, facts("a").document_id)
 
 
 @pytest.mark.parametrize(

@@ -113,3 +113,14 @@ async def test_a_lost_index_is_made_again_from_the_register_alone(company: Path,
         again = {one.document_id: one for one in await services.index.inventory(services.tenant)}
         assert again == inventory
         assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+
+
+async def test_what_a_repair_does_not_mend_is_told(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = await leave_policy(services)
+    await written_to_the_register_alone(services, replace(document, state=DocumentState.WITHDRAWN, live_version=None))
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(type(services.index), "remove", nothing)
+    assert (await services.reconcile.run(services.tenant, repair=True)).left == [document.document_id]

@@ -100,17 +100,19 @@ class Chunks:
         Repeats while somebody else writes. Raises UpstreamUnavailableError when that goes on for too long.
         """
         for _ in range(_ATTEMPTS):
+            # Listed first: a chunk's head is written before the chunk, so none is taken for one that no head speaks of.
+            listed = await self.listed(place)
             record = await self._heads.record(place.document_id)
-            head = None if record is None else record.head(place.generation)
-            is_whole = await self._bring_in_line(place, head)
+            # Chunks under a head of another tenant are nobody's, as those without any: they go.
+            head = None if record is None or record.tenant != place.tenant else record.head(place.generation)
+            is_whole = await self._bring_in_line(place, head, listed)
             again = await self._heads.record(place.document_id)
             if is_whole and (again.seen if again else None) == (record.seen if record else None):
                 return
         message = "Another writer keeps changing this document."
         raise UpstreamUnavailableError(message)
 
-    async def _bring_in_line(self, place: Place, head: Head | None) -> bool:
-        listed = await self.listed(place)
+    async def _bring_in_line(self, place: Place, head: Head | None, listed: Sequence[Listed]) -> bool:
         facts = None if head is None or head.is_removed else head.served_facts(place.document_id)
         served = head.live if head is not None and facts is not None else None
         digest = facts_digest(head.facts) if head is not None else ""

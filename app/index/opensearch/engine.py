@@ -53,10 +53,10 @@ class OpenSearchIndex:
         await self._require_ready()
         await self._writer.put_access(facts)
 
-    async def remove(self, document_id: DocumentId) -> None:
-        """Forget a document: words, vectors and facts."""
+    async def remove(self, tenant: TenantId, document_id: DocumentId) -> None:
+        """Forget a document of a tenant: words, vectors and facts, and chunks that no head speaks of."""
         await self._require_ready()
-        await self._writer.remove(document_id)
+        await self._writer.remove(tenant, document_id)
 
     async def search(self, query: IndexQuery, read_filter: ReadFilter) -> Candidates:
         """Find the best chunks by words and by vector among those granted. Records nothing."""

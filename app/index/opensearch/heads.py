@@ -91,6 +91,7 @@ class Generations:
 
 
 Change = Callable[[Head | None], Head | None]
+ChangeAll = Callable[[Mapping[int, Head]], Mapping[int, Head] | None]
 
 
 class Heads:
@@ -119,36 +120,30 @@ class Heads:
         (`None`: whichever it belongs to), document and generation. Raises ConflictError when the document belongs to another tenant.
         """
         tenant, document_id, generation = target
+
+        def changed(heads: Mapping[int, Head]) -> Mapping[int, Head] | None:
+            wanted = change(heads.get(generation))
+            return None if wanted is None else {**heads, generation: wanted}
+
+        return await self.change_all(tenant, document_id, changed)
+
+    async def change_all(self, tenant: TenantId | None, document_id: DocumentId, change: ChangeAll) -> Record | None:
+        """Change a document's heads in all generations at once, as `change` does one; without any left the record goes too."""
         for _ in range(_ATTEMPTS):
             record = await self.record(document_id)
             if record is not None and tenant is not None and record.tenant != tenant:
                 message = "A document of this id belongs to another tenant."
                 raise ConflictError(message)
-            wanted = change(None if record is None else record.head(generation))
+            heads = change({} if record is None else record.heads)
             owner = record.tenant if record is not None else tenant
-            if wanted is None or owner is None:
+            if heads is None or owner is None:
                 return record
-            fresh = Record(owner, document_id, {**(record.heads if record else {}), generation: wanted}, record.seen if record else None)
             try:
-                return await self._put(fresh)
+                return await self._put(Record(owner, document_id, heads, record.seen if record else None))
             except VersionConflictError:
                 continue
         message = "Another writer keeps changing this document."
         raise UpstreamUnavailableError(message)
-
-    async def drop(self, record: Record, generation: int) -> bool:
-        """Forget a head of one generation, and the record with the last one; false when somebody else changed it in the meantime."""
-        heads = {number: head for number, head in record.heads.items() if number != generation}
-        try:
-            if heads:
-                await self._put(replace(record, heads=heads))
-            else:
-                await self._cluster.ask(
-                    "DELETE", path_of(self._index, "_doc", head_key(record.document_id)), params=_condition(record.seen)
-                )
-        except VersionConflictError:
-            return False
-        return True
 
     async def generations(self, tenant: TenantId) -> tuple[Generations, tuple[int, int]] | None:
         """Which generations a tenant has, and where that record stood; `None` for a tenant that never stored anything."""
@@ -166,14 +161,18 @@ class Heads:
         body = {"kind": "tenant", "tenant": tenant, "state": {"live": wanted.live, "building": wanted.building}}
         await self._cluster.ask("PUT", path_of(self._index, "_doc", tenant_key(tenant)), body, _condition(seen))
 
-    async def _put(self, record: Record) -> Record:
+    async def _put(self, record: Record) -> Record | None:
+        path = path_of(self._index, "_doc", head_key(record.document_id))
+        if not record.heads:
+            if record.seen is not None:
+                await self._cluster.ask("DELETE", path, params=_condition(record.seen))
+            return None
         body = {
             "kind": "document",
             "tenant": record.tenant,
             "document_id": record.document_id,
             "state": {str(number): head.to_state() for number, head in record.heads.items()},
         }
-        path = path_of(self._index, "_doc", head_key(record.document_id))
         written = await self._cluster.ask("PUT", path, body, _condition(record.seen))
         if written is None:
             raise malformed()

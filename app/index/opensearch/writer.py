@@ -1,9 +1,10 @@
 """Changes to what is indexed. Each writes what it wants into the document's head, then brings the chunks in line; all may be repeated."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 from app.domain.content import DocumentId
+from app.domain.identity import TenantId
 from app.domain.search import AccessFacts, ChunkVectors, IndexedChunk
 from app.errors import ConfigurationError, ConflictError, UpstreamUnavailableError
 from app.index.facts import encode_facts
@@ -59,16 +60,33 @@ class Writer:
             if changed is not None and (head := changed.head(place.generation)) is not None and head.live is not None:
                 await self._chunks.settle(place)
 
-    async def remove(self, document_id: DocumentId) -> None:
-        """Delete everything known of a document, its head last: until then a repeat knows that there is something left to do."""
-        for place, _ in await self._places(document_id):
-            changed = await self._heads.change((None, document_id, place.generation), _removed)
+    async def remove(self, tenant: TenantId, document_id: DocumentId) -> None:
+        """Delete everything known of a tenant's document, its heads last, those of dropped generations too: they name principals.
+
+        Every written generation is looked through, head or no head: a bulk request may arrive after a removal, and an index of
+        chunks may be restored from before one. Their words would stay for ever.
+        """
+        record = await self._heads.record(document_id)
+        is_known = record is not None and record.tenant == tenant
+        if is_known:
+            await self._heads.change_all(tenant, document_id, _all_removed)
+        written: list[int] = []
+        async for place in self._written(tenant, document_id):
             await self._chunks.settle(place)
-            record = await self._heads.record(document_id) if changed is not None else None
-            head = None if record is None else record.head(place.generation)
-            if record is not None and head is not None and head.is_removed and not await self._heads.drop(record, place.generation):
-                message = "Another writer keeps changing this document."
-                raise UpstreamUnavailableError(message)
+            written.append(place.generation)
+        if is_known:
+            await self._heads.change_all(tenant, document_id, lambda heads: _without_removed(heads, written))
+
+    async def _written(self, tenant: TenantId, document_id: DocumentId) -> AsyncIterator[Place]:
+        """Every generation that is written to, those too that are begun meanwhile: a write that misses one is undone by its swap."""
+        done: set[int] = set()
+        while True:
+            found = await self._heads.generations(tenant)
+            left = [number for number in (found[0].written if found else ()) if number not in done]
+            if not left:
+                return
+            yield Place(tenant, document_id, left[0])
+            done.add(left[0])
 
     async def _places(self, document_id: DocumentId) -> list[tuple[Place, Head]]:
         """The generations in which a document is known, among those that are still written to."""
@@ -202,8 +220,13 @@ def _with_facts(head: Head | None, facts: AccessFacts) -> Head | None:
     return replace(fresh, facts=stored, acl_version=facts.acl_version) if head.acl_version <= facts.acl_version else fresh
 
 
-def _removed(head: Head | None) -> Head | None:
-    return None if head is None else replace(head, live=None, is_removed=True)
+def _all_removed(heads: Mapping[int, Head]) -> Mapping[int, Head] | None:
+    return {number: replace(head, live=None, is_removed=True) for number, head in heads.items()} or None
+
+
+def _without_removed(heads: Mapping[int, Head], written: Sequence[int]) -> Mapping[int, Head] | None:
+    """What somebody else has written anew stays."""
+    return {number: head for number, head in heads.items() if number in written and not head.is_removed}
 
 
 def _not_stored() -> ConflictError:

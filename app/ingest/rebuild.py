@@ -29,6 +29,9 @@ class Generations(Protocol):
     async def held(self, tenant: TenantId, generation: int) -> list[IndexedDocument]:
         """What a generation holds."""
 
+    async def serving(self, tenant: TenantId) -> list[IndexedDocument]:
+        """What the one holds that serves."""
+
     async def vectors(self, tenant: TenantId, document_id: DocumentId, version: int) -> tuple[str, list[ChunkVectors]]:
         """(digest of their model, vectors) of a version in the generation that serves."""
 
@@ -76,7 +79,7 @@ class RebuildIndex:
     ) -> tuple[dict[DocumentId, Standing], list[DocumentId], Sequence[DocumentId]]:
         """(documents that are to be served, those of them that are not yet as they should be, those that should not be there)."""
         held = {one.document_id: one for one in await self.generations.held(tenant, generation)}
-        serving = {one.document_id: one for one in await self.index.inventory(tenant)}
+        serving = {one.document_id: one for one in await self.generations.serving(tenant)}
         async with self.database.read() as tx:
             standing = await document_rows.standings(tx, tenant)
         now = datetime.now(UTC)

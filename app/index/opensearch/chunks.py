@@ -25,6 +25,12 @@ class Place:
     tenant: TenantId
     document_id: DocumentId
     generation: int
+    groups: tuple[str, ...]
+    """Those that the generation was made with."""
+
+    def group(self, collection: str) -> str:
+        """The group a collection lies in."""
+        return collection if collection in self.groups else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Chunks:
 
     def indexes(self, place: Place) -> str:
         """The indexes a document's chunks may lie in."""
-        return ",".join(self._rules.index(place.tenant, place.generation, group) for group in self._rules.groups())
+        return ",".join(self._rules.index(place.tenant, place.generation, group) for group in place.groups)
 
     async def listed(self, place: Place) -> list[Listed]:
         """List every chunk stored of a document, as of now."""
@@ -81,7 +87,7 @@ class Chunks:
 
     def operation(self, place: Place, chunk: StoredChunk, document: Document, seen: Listed | None = None) -> Operation:
         """The write of a chunk: live, to the index its collection calls for; waiting, to where it lies."""
-        index = self._rules.index(place.tenant, place.generation, self._rules.group(document.get("collection", "")))
+        index = self._rules.index(place.tenant, place.generation, place.group(document.get("collection", "")))
         if seen is not None and not document["live"]:
             index = seen.index
         key = chunk_key(chunk.document_id, chunk.version, chunk.chunk_id)
@@ -117,7 +123,7 @@ class Chunks:
         served = head.live if head is not None and facts is not None else None
         digest = facts_digest(head.facts) if head is not None else ""
         kept = set() if head is None or head.is_removed else set(head.versions)
-        target = "" if facts is None else self._rules.index(place.tenant, place.generation, self._rules.group(clean(facts.collection)))
+        target = "" if facts is None else self._rules.index(place.tenant, place.generation, place.group(clean(facts.collection)))
         open_up = [one for one in listed if one.version == served and _is_behind(one, digest, target)]
         close_down = [one for one in listed if one.version in kept and one.version != served and one.is_live]
         gone = [one for one in listed if one.version not in kept]

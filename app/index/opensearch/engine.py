@@ -13,6 +13,7 @@ from app.index.opensearch.connection import Cluster
 from app.index.opensearch.heads import Heads
 from app.index.opensearch.indexes import Indexes
 from app.index.opensearch.rules import OpenSearchRules
+from app.index.opensearch.serving import Serving
 from app.index.opensearch.writer import Writer
 
 _LOOKS = 8
@@ -27,6 +28,7 @@ class OpenSearchIndex:
         """Prepare; nothing is sent yet. `dictionary` are words never taken for misspelled (the embedder's vocabulary)."""
         self.cluster = Cluster(rules)
         self.indexes = Indexes(self.cluster, Heads(self.cluster))
+        self._serving = Serving(self.indexes, self.cluster)
         self._writer = Writer(self.cluster, self.indexes)
         self._dictionary = dictionary
         self._languages: dict[TenantId, tuple[str, ...]] = {}
@@ -63,10 +65,10 @@ class OpenSearchIndex:
         if isinstance(read_filter, Nothing):
             return Candidates((), {}, ())
         await self._require_ready()
-        question = searching.asked(query, read_filter, self._searched(read_filter.tenant))
+        question = searching.asked(query, read_filter, self._serving.alias(read_filter.tenant))
         pause = _FIRST_PAUSE_S
         for look in range(_LOOKS):
-            found = await searching.find(self.cluster, question, self._languages.get(read_filter.tenant, _GUESS))
+            found = await searching.find(self._serving, question, self._languages.get(read_filter.tenant, _GUESS))
             if found is None:
                 await self._require_nothing_lost(read_filter.tenant)
                 return searching.empty(query)
@@ -85,7 +87,7 @@ class OpenSearchIndex:
         if isinstance(read_filter, Nothing):
             return text
         await self._require_ready()
-        speller = spelling.Speller.of(self.cluster, self._searched(read_filter.tenant), read_filter, visible)
+        speller = spelling.Speller.of(self._serving, self._serving.alias(read_filter.tenant), read_filter, visible)
         corrected = await speller.respell(text, self._dictionary)
         if corrected is None:
             await self._require_nothing_lost(read_filter.tenant)
@@ -93,16 +95,23 @@ class OpenSearchIndex:
         return corrected
 
     async def inventory(self, tenant: TenantId) -> list[IndexedDocument]:
-        """What the cluster holds now, finished or not."""
+        """What the cluster holds now, finished or not. Raises UpstreamUnavailableError when something else is searched than that."""
         await self._require_ready()
+        self._serving.alias(tenant)
+        await self.indexes.require_served(tenant)
         return await inventory.held(self.cluster, self.indexes.heads, tenant)
 
     async def check(self) -> None:
-        """Search every index for nothing. Raises UpstreamUnavailableError when that fails."""
+        """Search for nothing what this process's tenants are searched in; all tenants while it has none.
+
+        Raises UpstreamUnavailableError when that fails, or when anything else is searched than the records of the tenants name.
+        """
         await self._require_ready()
-        body = {"size": 0, "query": {"match_none": {}}}
-        if await self.cluster.search_many(f"{self.cluster.rules.prefix}-*", [body]) is None:
-            message = "The search engine holds no index of this gateway."
+        tenants = self._serving.tenants() or await self.indexes.heads.tenants()
+        served = [tenant for tenant in tenants if await self.indexes.require_served(tenant)]
+        indexes = [self.cluster.rules.heads, *(self.cluster.rules.alias(tenant) for tenant in served)]
+        if await self.cluster.search_many(",".join(indexes), [{"size": 0, "query": {"match_none": {}}}]) is None:
+            message = "An index or an alias of this gateway is missing: rebuild the index."
             raise UpstreamUnavailableError(message)
 
     async def close(self) -> None:
@@ -115,10 +124,6 @@ class OpenSearchIndex:
             if not self._is_ready:
                 await self.indexes.prepare()
                 self._is_ready = True
-
-    def _searched(self, tenant: TenantId) -> str:
-        rules = self.cluster.rules
-        return ",".join(rules.alias(tenant, group) for group in rules.groups())
 
     async def _require_nothing_lost(self, tenant: TenantId) -> None:
         """Tell a tenant that never stored anything from one whose index or alias is gone: the latter is no empty result."""

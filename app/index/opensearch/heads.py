@@ -18,6 +18,7 @@ from app.index.opensearch.documents import malformed
 from app.index.opensearch.rules import head_key, tenant_key
 
 _ATTEMPTS = 30
+_MOST_TENANTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +80,30 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """Which generations of a tenant are written to; searches go to the one behind the alias, the first."""
+    """Which generations of a tenant are written to; searches go to the one behind the alias, the first.
+
+    `own` are the collections with an index of their own, by generation: a changed setting holds for the next one that is built.
+    """
 
     live: int
     building: int | None = None
+    own: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    is_old: bool = False
+    """Written by an earlier release, which named no collections."""
 
     @property
     def written(self) -> tuple[int, ...]:
         """All that a write goes to."""
         return (self.live,) if self.building is None else (self.live, self.building)
+
+    @property
+    def is_swapped(self) -> bool:
+        """Whether the other one, which is older, served before: it is kept to be looked at, and serves no more."""
+        return self.building is not None and self.building < self.live
+
+    def groups(self, generation: int) -> tuple[str, ...]:
+        """The groups of one: the common one and the collections with an index of their own."""
+        return ("", *self.own.get(generation, ()))
 
 
 Change = Callable[[Head | None], Head | None]
@@ -152,13 +168,27 @@ class Heads:
             return None
         try:
             state = found["_source"]["state"]
-            return Generations(state["live"], state["building"]), (found["_seq_no"], found["_primary_term"])
-        except (KeyError, TypeError) as error:
+            own = {int(number): tuple(names) for number, names in state.get("own", {}).items()}
+            present = Generations(state["live"], state["building"], own, is_old="own" not in state)
+            return present, (found["_seq_no"], found["_primary_term"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise malformed() from error
+
+    async def tenants(self) -> list[TenantId]:
+        """Every tenant that has stored anything."""
+        await self._cluster.refresh(self._index)
+        body = {"size": _MOST_TENANTS, "track_total_hits": False, "query": {"term": {"kind": "tenant"}}, "_source": ["tenant"]}
+        replies = await self._cluster.search_many(self._index, [body])
+        if replies is None:
+            message = "The index of heads is missing."
+            raise UpstreamUnavailableError(message)
+        return sorted(TenantId(hit["_source"]["tenant"]) for hit in replies[0]["hits"]["hits"])
 
     async def put_generations(self, tenant: TenantId, wanted: Generations, seen: tuple[int, int] | None) -> None:
         """Write a tenant's record. Raises VersionConflictError when it is not as it was read."""
-        body = {"kind": "tenant", "tenant": tenant, "state": {"live": wanted.live, "building": wanted.building}}
+        own = {str(number): list(wanted.own.get(number, ())) for number in wanted.written}
+        state = {"live": wanted.live, "building": wanted.building, "own": own}
+        body = {"kind": "tenant", "tenant": tenant, "state": state}
         await self._cluster.ask("PUT", path_of(self._index, "_doc", tenant_key(tenant)), body, _condition(seen))
 
     async def _put(self, record: Record) -> Record | None:

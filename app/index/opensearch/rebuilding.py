@@ -21,18 +21,25 @@ class Rebuilding:
         self._chunks = Chunks(index.cluster, index.indexes.heads)
 
     async def begin(self, tenant: TenantId) -> int:
-        """Make the new generation, or take up the one that was begun; returns its number. Raises ConflictError on a race for it."""
-        await self._index.check()
+        """Make the new generation, or take up the one that was begun; returns its number.
+
+        Raises ConflictError on a race for it, ConfigurationError while the old one of a swap is kept.
+        """
+        await self._index.indexes.prepare()
         return (await self._index.indexes.begin(tenant)).written[1]
 
     async def held(self, tenant: TenantId, generation: int) -> list[IndexedDocument]:
         """What a generation holds of every document."""
         return await self._index.indexes.held(tenant, generation)
 
+    async def serving(self, tenant: TenantId) -> list[IndexedDocument]:
+        """What the generation that serves holds, whatever the alias names: of an index that was lost and made anew that is nothing."""
+        return await self._index.indexes.held(tenant, (await self._index.indexes.ensure(tenant)).live)
+
     async def vectors(self, tenant: TenantId, document_id: DocumentId, version: int) -> tuple[str, list[ChunkVectors]]:
         """(digest of their model, vectors of a version's chunks in the generation that serves); none of those that wait for theirs."""
         generations = await self._index.indexes.ensure(tenant)
-        place = Place(tenant, document_id, generations.live)
+        place = Place(tenant, document_id, generations.live, generations.groups(generations.live))
         found = await self._index.cluster.ask("GET", path_of(self._index.cluster.rules.heads, "_doc", model_key(tenant, generations.live)))
         if found is None or not found.get("found"):
             return "", []
@@ -59,7 +66,5 @@ class Rebuilding:
         await self._index.indexes.swap(tenant)
 
     async def drop_other(self, tenant: TenantId) -> bool:
-        """Delete the generation that does not serve; False when there is none."""
-        before = await self._index.indexes.ensure(tenant)
-        await self._index.indexes.drop_other(tenant)
-        return before.building is not None
+        """Delete the generation that does not serve, and what is left of earlier ones; False when there is none."""
+        return await self._index.indexes.drop_other(tenant)

@@ -31,9 +31,9 @@ class Writer:
     async def put_version(self, facts: AccessFacts, version: int, chunks: Sequence[IndexedChunk]) -> None:
         """Store a version's words. A repeat with the same words keeps its vectors; with other words it replaces everything."""
         stored = [StoredChunk.of(facts.document_id, version, chunk) for chunk in chunks]
-        generations = await self._indexes.ensure(facts.tenant)
-        for generation in generations.written:
-            await self._put_version(Place(facts.tenant, facts.document_id, generation), facts, (version, stored))
+        await self._indexes.ensure(facts.tenant)
+        async for place in self._written(facts.tenant, facts.document_id):
+            await self._put_version(place, facts, (version, stored))
 
     async def put_vectors(self, document_id: DocumentId, version: int, vectors: Sequence[ChunkVectors], model_digest: str) -> None:
         """Add embeddings to stored chunks; a version no longer stored is left alone."""
@@ -83,9 +83,9 @@ class Writer:
         while True:
             found = await self._heads.generations(tenant)
             left = [number for number in (found[0].written if found else ()) if number not in done]
-            if not left:
+            if found is None or not left:
                 return
-            yield Place(tenant, document_id, left[0])
+            yield Place(tenant, document_id, left[0], found[0].groups(left[0]))
             done.add(left[0])
 
     async def _places(self, document_id: DocumentId) -> list[tuple[Place, Head]]:
@@ -94,8 +94,10 @@ class Writer:
         if record is None:
             return []
         found = await self._heads.generations(record.tenant)
-        written = () if found is None else found[0].written
-        return [(Place(record.tenant, document_id, number), head) for number, head in record.heads.items() if number in written]
+        if found is None:
+            return []
+        known = [number for number in found[0].written if number in record.heads]
+        return [(Place(record.tenant, document_id, number, found[0].groups(number)), record.heads[number]) for number in known]
 
     async def _put_version(self, place: Place, facts: AccessFacts, given: tuple[int, list[StoredChunk]]) -> None:
         version, chunks = given

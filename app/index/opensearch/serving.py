@@ -1,0 +1,67 @@
+"""Searches through an alias: nothing that an alias brings is taken that does not come from the indexes a tenant's record names."""
+
+from collections.abc import Sequence
+
+from app.domain.identity import TenantId
+from app.errors import UpstreamUnavailableError
+from app.index.opensearch.connection import Body, Cluster, Reply
+from app.index.opensearch.documents import malformed
+from app.index.opensearch.indexes import Indexes
+
+
+class Serving(Cluster):
+    """The cluster for searches that go to a tenant's alias.
+
+    A snapshot restored under another name brings its alias along, and of two indexes behind an alias one may be deleted: what is
+    searched is then more or less than what was decided. Every reply says how many shards were asked, and the record how many there
+    should be, so that this costs a search no request.
+    """
+
+    def __init__(self, indexes: Indexes, cluster: Cluster) -> None:
+        """Searches of `cluster`, by the records of `indexes`; its connections are shared, and closed with it."""
+        vars(self).update(vars(cluster))
+        self._cluster = cluster
+        self._indexes = indexes
+        self._tenants: dict[str, TenantId] = {}
+        self._shards: dict[str, frozenset[int]] = {}
+
+    def alias(self, tenant: TenantId) -> str:
+        """What to search for a tenant."""
+        found = self.rules.alias(tenant)
+        self._tenants[found] = tenant
+        return found
+
+    def tenants(self) -> list[TenantId]:
+        """Those searched for so far."""
+        return list(self._tenants.values())
+
+    async def search_many(self, indexes: str, bodies: Sequence[Body], *, routing: str = "") -> list[Reply] | None:
+        """As the cluster does. Raises UpstreamUnavailableError too for an alias that names other indexes than it should."""
+        replies = await self._cluster.search_many(indexes, bodies, routing=routing)
+        tenant = self._tenants.get(indexes)
+        if replies is None or tenant is None:
+            return replies
+        asked = {int(one["_shards"]["total"]) for one in replies}
+        if not asked <= self._shards.get(indexes, frozenset()):
+            # Another process may have let a new generation serve since.
+            self._shards[indexes] = await self._counted(tenant)
+        if not asked <= self._shards[indexes]:
+            await self._indexes.require_served(tenant)
+            message = "The indexes of this tenant were changed during a search."
+            raise UpstreamUnavailableError(message)
+        return replies
+
+    async def _counted(self, tenant: TenantId) -> frozenset[int]:
+        """Shards of the generations that may serve: between the two halves of a swap that is the one being built."""
+        found = await self._indexes.heads.generations(tenant)
+        if found is None:
+            return frozenset()
+        totals: set[int] = set()
+        for number in found[0].written if not found[0].is_swapped else found[0].written[:1]:
+            counted = await self._cluster.ask("GET", f"/{','.join(self._indexes.names(tenant, found[0], number))}/_count")
+            if counted is not None:
+                try:
+                    totals.add(int(counted["_shards"]["total"]))
+                except (KeyError, TypeError, ValueError) as error:
+                    raise malformed() from error
+        return frozenset(totals)

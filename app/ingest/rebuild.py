@@ -8,7 +8,7 @@ from typing import Protocol
 from app.domain.content import DocumentId
 from app.domain.identity import TenantId
 from app.domain.ports import PassageIndex
-from app.domain.search import AccessFacts, ChunkVectors, IndexedDocument
+from app.domain.search import AccessFacts, IndexedDocument
 from app.errors import ConfigurationError
 from app.ingest.analysis import indexed_chunks
 from app.ingest.stored import stored_analysis
@@ -32,8 +32,8 @@ class Generations(Protocol):
     async def serving(self, tenant: TenantId) -> list[IndexedDocument]:
         """What the one holds that serves."""
 
-    async def vectors(self, tenant: TenantId, document_id: DocumentId, version: int) -> tuple[str, list[ChunkVectors]]:
-        """(digest of their model, vectors) of a version in the generation that serves."""
+    async def copy_vectors(self, tenant: TenantId, document_id: DocumentId, version: int) -> None:
+        """Take the vectors of a version over from the one that serves, to chunks that have none."""
 
     async def swap(self, tenant: TenantId) -> None:
         """Let the new one serve."""
@@ -98,9 +98,7 @@ class RebuildIndex:
             await self.index.put_version(AccessFacts.of(document), version, indexed_chunks(analyzed))
             await self.index.make_live(document_id, version)
             await self.index.put_access(AccessFacts.of(document))
-        model, vectors = await self.generations.vectors(tenant, document_id, version)
-        if vectors:
-            await self.index.put_vectors(document_id, version, vectors, model)
+        await self.generations.copy_vectors(tenant, document_id, version)
 
 
 def _is_right(wanted: Standing, held: IndexedDocument | None, serving: IndexedDocument | None) -> bool:

@@ -8,12 +8,28 @@ import pytest
 
 from app.domain.content import DocumentId
 from app.errors import ConfigurationError, ConflictError, UpstreamUnavailableError
+from app.index.opensearch.chunks import Chunks, Listed, Place
 from app.index.opensearch.connection import Operation, path_of
+from app.index.opensearch.documents import StoredChunk
 from app.index.opensearch.engine import OpenSearchIndex, open_opensearch_index
 from app.index.opensearch.heads import Generations
 from app.index.opensearch.rebuilding import Rebuilding
 from app.index.opensearch.rules import tenant_key
-from tests.conformance.engines import CLERK, EVERYTHING, T, documents, facts, find, opensearch_engine, opensearch_rules, person, publish
+from tests.conformance.engines import (
+    CLERK,
+    EVERYTHING,
+    T,
+    chunk,
+    documents,
+    facts,
+    find,
+    opensearch_engine,
+    opensearch_rules,
+    person,
+    publish,
+    unit,
+    vectors,
+)
 from tests.conformance.test_opensearch_remains import count
 
 
@@ -252,3 +268,103 @@ async def test_two_that_begin_at_once_build_one_and_the_same(engine: OpenSearchI
     begun = await asyncio.gather(*(engine.indexes.begin(T) for _ in range(2)), return_exceptions=True)
     assert {one.building for one in begun if isinstance(one, Generations)} == {2}
     assert all(isinstance(one, Generations | ConflictError) for one in begun)
+
+
+async def test_a_version_stored_before_a_rebuild_goes_live_only_where_searches_go(engine: OpenSearchIndex) -> None:
+    """It went live in the old index alone, after the swap: acknowledged, and never found."""
+    await publish(engine, facts("a"), "leave request")
+    second = [chunk("a", "zanzibar leave", version=2)]
+    await engine.put_version(facts("a"), 2, second)
+    await new_generation(engine, "a")
+    with pytest.raises(ConflictError):
+        await engine.make_live(DocumentId("a"), 2)
+    await engine.put_version(facts("a"), 2, second)
+    await engine.make_live(DocumentId("a"), 2)
+    assert {one.version for one in (await find(engine, "leave zanzibar", EVERYTHING)).items} == {2}
+
+
+async def test_a_change_of_access_reaches_an_index_that_was_begun_during_it(
+    engine: OpenSearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish(engine, facts("a"), "leave request")
+    settle, is_begun = engine._writer._chunks.settle, False
+
+    async def begun_before(place: Place) -> None:
+        nonlocal is_begun
+        if not is_begun:
+            is_begun = True
+            await new_generation(engine, "a")
+        await settle(place)
+
+    monkeypatch.setattr(engine._writer._chunks, "settle", begun_before)
+    await engine.put_access(facts("a", sensitivity=3, acl_version=2))
+    assert documents(await find(engine, "leave", person(CLERK))) == set()
+
+
+async def test_vectors_are_taken_over_to_chunks_that_have_none_and_over_no_others(engine: OpenSearchIndex) -> None:
+    """Work that ended during the copy made vectors that show less: the old ones came back, in both indexes."""
+    texts = [chunk("a", "leave request"), chunk("a", "leave of absence", ordinal=1)]
+    await publish(engine, facts("a"), "leave request", "leave of absence")
+    rebuilding = Rebuilding(engine)
+    await rebuilding.begin(T)
+    await engine.put_version(facts("a"), 1, texts)
+    await engine.make_live(DocumentId("a"), 1)
+    await engine.put_vectors(DocumentId("a"), 1, [vectors(texts[0], 70)], "model-a")
+    await rebuilding.copy_vectors(T, DocumentId("a"), 1)
+    assert await engine.indexes.held(T, 2) == await engine.inventory(T)
+    for _ in range(2):
+        for one, seed in zip(texts, (70, 1), strict=True):
+            found = await find(engine, "leave", EVERYTHING, vector=unit(seed)[0])
+            assert {item.chunk_id: round(item.cosine, 4) for item in found.items}[one.chunk_id] == 1.0
+        if engine.cluster.rules.index(T, 2) not in await engine.indexes.served(T):
+            await rebuilding.swap(T)
+
+
+async def test_vectors_are_not_taken_over_once_the_words_are_written_anew(engine: OpenSearchIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    await publish(engine, facts("a"), "leave request")
+    rebuilding = Rebuilding(engine)
+    await rebuilding.begin(T)
+    await engine.put_version(facts("a"), 1, [chunk("a", "leave request")])
+    stored, n_reads = Chunks.stored, 0
+
+    async def then_changed(self: Chunks, place: Place, listed: list[Listed]) -> list[tuple[Listed, StoredChunk]]:
+        nonlocal n_reads
+        found = await stored(self, place, listed)
+        n_reads += 1
+        if n_reads == 1:
+            await engine.put_version(facts("a"), 1, [chunk("a", "a guarded request")])
+        return found
+
+    monkeypatch.setattr(Chunks, "stored", then_changed)
+    await rebuilding.copy_vectors(T, DocumentId("a"), 1)
+    monkeypatch.undo()
+    await engine.make_live(DocumentId("a"), 1)
+    assert [(one.chunks, one.vectors) for one in await engine.indexes.held(T, 2)] == [(1, 0)]
+
+
+async def test_vectors_of_another_model_are_compared_with_nothing_and_not_taken_over(engine: OpenSearchIndex) -> None:
+    """Of the same width, nothing told them apart: questions of the new model were compared with the old model's vectors."""
+    await publish(engine, facts("a"), "leave request")
+    item = chunk("a", "leave request")
+    second = await open_opensearch_index(engine.cluster.rules, model="model-b")
+    try:
+        found = await find(second, "leave", EVERYTHING, vector=unit(0)[0])
+        assert (documents(found), found.degraded) == ({"a"}, ("vectors",))
+        assert documents(await find(second, "zanzibar", EVERYTHING, vector=unit(0)[0])) == set()
+        with pytest.raises(ConfigurationError, match="rebuild"):
+            await second.put_vectors(DocumentId("a"), 1, [vectors(item, 7)], "model-b")
+        rebuilding = Rebuilding(second)
+        await rebuilding.begin(T)
+        await second.put_version(facts("a"), 1, [item])
+        await second.make_live(DocumentId("a"), 1)
+        await rebuilding.copy_vectors(T, DocumentId("a"), 1)
+        assert [one.vectors for one in await second.indexes.held(T, 2)] == [0] == [one.vectors for one in await rebuilding.serving(T)]
+        await second.put_vectors(DocumentId("a"), 1, [vectors(item, 7)], "model-b")
+        await rebuilding.swap(T)
+        await second.put_vectors(DocumentId("a"), 1, [vectors(item, 7)], "model-b")
+        third = await open_opensearch_index(engine.cluster.rules, model="model-b")
+        found = await find(third, "leave", EVERYTHING, vector=unit(7)[0])
+        await third.close()
+        assert (round(found.items[0].cosine, 4), found.degraded) == (1.0, ())
+    finally:
+        await second.close()

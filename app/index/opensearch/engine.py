@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.domain.access import Nothing, ReadFilter
 from app.domain.content import DocumentId
@@ -24,11 +25,14 @@ _GUESS = ("en",)
 class OpenSearchIndex:
     """Search in a cluster. Several processes may use the same indexes; each sees the others' finished writes with its next search."""
 
-    def __init__(self, rules: OpenSearchRules, *, dictionary: frozenset[str] = frozenset()) -> None:
-        """Prepare; nothing is sent yet. `dictionary` are words never taken for misspelled (the embedder's vocabulary)."""
+    def __init__(self, rules: OpenSearchRules, *, dictionary: frozenset[str] = frozenset(), model: str = "") -> None:
+        """Prepare; nothing is sent yet. `dictionary` are words never taken for misspelled (the embedder's vocabulary).
+
+        `model` is the embedder's digest: in an index with vectors of another one, searches are by words alone.
+        """
         self.cluster = Cluster(rules)
         self.indexes = Indexes(self.cluster, Heads(self.cluster))
-        self._serving = Serving(self.indexes, self.cluster)
+        self.serving = Serving(self.indexes, self.cluster, model)
         self._writer = Writer(self.cluster, self.indexes)
         self._dictionary = dictionary
         self._languages: dict[TenantId, tuple[str, ...]] = {}
@@ -61,14 +65,19 @@ class OpenSearchIndex:
         await self._writer.remove(tenant, document_id)
 
     async def search(self, query: IndexQuery, read_filter: ReadFilter) -> Candidates:
-        """Find the best chunks by words and by vector among those granted. Records nothing."""
+        """Find the best chunks by words and by vector among those granted; by words alone beside vectors of another model.
+
+        Records nothing.
+        """
         if isinstance(read_filter, Nothing):
             return Candidates((), {}, ())
         await self._require_ready()
-        question = searching.asked(query, read_filter, self._serving.alias(read_filter.tenant))
+        if query.vector is not None and not await self.serving.is_comparable(read_filter.tenant):
+            query = replace(query, vector=None)
+        question = searching.asked(query, read_filter, self.serving.alias(read_filter.tenant))
         pause = _FIRST_PAUSE_S
         for look in range(_LOOKS):
-            found = await searching.find(self._serving, question, self._languages.get(read_filter.tenant, _GUESS))
+            found = await searching.find(self.serving, question, self._languages.get(read_filter.tenant, _GUESS))
             if found is None:
                 await self._require_nothing_lost(read_filter.tenant)
                 return searching.empty(query)
@@ -87,7 +96,7 @@ class OpenSearchIndex:
         if isinstance(read_filter, Nothing):
             return text
         await self._require_ready()
-        speller = spelling.Speller.of(self._serving, self._serving.alias(read_filter.tenant), read_filter, visible)
+        speller = spelling.Speller.of(self.serving, self.serving.alias(read_filter.tenant), read_filter, visible)
         corrected = await speller.respell(text, self._dictionary)
         if corrected is None:
             await self._require_nothing_lost(read_filter.tenant)
@@ -97,7 +106,7 @@ class OpenSearchIndex:
     async def inventory(self, tenant: TenantId) -> list[IndexedDocument]:
         """What the cluster holds now, finished or not. Raises UpstreamUnavailableError when something else is searched than that."""
         await self._require_ready()
-        self._serving.alias(tenant)
+        self.serving.alias(tenant)
         await self.indexes.require_served(tenant)
         return await inventory.held(self.cluster, self.indexes.heads, tenant)
 
@@ -107,7 +116,7 @@ class OpenSearchIndex:
         Raises UpstreamUnavailableError when that fails, or when anything else is searched than the records of the tenants name.
         """
         await self._require_ready()
-        tenants = self._serving.tenants() or await self.indexes.heads.tenants()
+        tenants = self.serving.tenants() or await self.indexes.heads.tenants()
         served = [tenant for tenant in tenants if await self.indexes.require_served(tenant)]
         indexes = [self.cluster.rules.heads, *(self.cluster.rules.alias(tenant) for tenant in served)]
         if await self.cluster.search_many(",".join(indexes), [{"size": 0, "query": {"match_none": {}}}]) is None:
@@ -132,12 +141,12 @@ class OpenSearchIndex:
             raise UpstreamUnavailableError(message)
 
 
-async def open_opensearch_index(rules: OpenSearchRules, *, dictionary: frozenset[str] = frozenset()) -> OpenSearchIndex:
+async def open_opensearch_index(rules: OpenSearchRules, *, dictionary: frozenset[str] = frozenset(), model: str = "") -> OpenSearchIndex:
     """The engine, its server and indexes checked. A cluster that does not answer yet is checked with the first request instead.
 
     Raises ConfigurationError for a server, an index or a certificate file this program cannot work with; it says what mends it.
     """
-    opened = OpenSearchIndex(rules, dictionary=dictionary)
+    opened = OpenSearchIndex(rules, dictionary=dictionary, model=model)
     try:
         await opened.check()
     except UpstreamUnavailableError:

@@ -1,5 +1,6 @@
 """Searches through an alias: nothing that an alias brings is taken that does not come from the indexes a tenant's record names."""
 
+import time
 from collections.abc import Sequence
 
 from app.domain.identity import TenantId
@@ -7,6 +8,10 @@ from app.errors import UpstreamUnavailableError
 from app.index.opensearch.connection import Body, Cluster, Reply
 from app.index.opensearch.documents import malformed
 from app.index.opensearch.indexes import Indexes
+from app.index.opensearch.vectors import Vectors
+
+_MODEL_HOLDS_S = 5.0
+"""How long after a swap to vectors of another model this process may search by words alone, or by vectors that mean little."""
 
 
 class Serving(Cluster):
@@ -17,13 +22,18 @@ class Serving(Cluster):
     should be, so that this costs a search no request.
     """
 
-    def __init__(self, indexes: Indexes, cluster: Cluster) -> None:
-        """Searches of `cluster`, by the records of `indexes`; its connections are shared, and closed with it."""
+    def __init__(self, indexes: Indexes, cluster: Cluster, model: str) -> None:
+        """Searches of `cluster`, by the records of `indexes`; its connections are shared, and closed with it.
+
+        `model` is the digest of the model that questions are embedded with, empty when it is not known.
+        """
         vars(self).update(vars(cluster))
         self._cluster = cluster
         self._indexes = indexes
         self._tenants: dict[str, TenantId] = {}
         self._shards: dict[str, frozenset[int]] = {}
+        self._model = model
+        self._models: dict[TenantId, tuple[float, str]] = {}
 
     def alias(self, tenant: TenantId) -> str:
         """What to search for a tenant."""
@@ -34,6 +44,20 @@ class Serving(Cluster):
     def tenants(self) -> list[TenantId]:
         """Those searched for so far."""
         return list(self._tenants.values())
+
+    def is_comparable_to(self, model: str) -> bool:
+        """Whether questions may be compared with vectors of a model; of two models the cosines mean nothing."""
+        return not self._model or model in ("", self._model)
+
+    async def is_comparable(self, tenant: TenantId) -> bool:
+        """Whether questions may be compared with the vectors that serve, as of a few seconds ago."""
+        looked_at, model = self._models.get(tenant, (0.0, ""))
+        if self._model and time.monotonic() - looked_at > _MODEL_HOLDS_S:
+            found = await self._indexes.heads.generations(tenant)
+            vectors = Vectors(self._cluster, self._indexes.heads)
+            model = "" if found is None else await vectors.model(tenant, found[0].live)
+            self._models[tenant] = (time.monotonic(), model)
+        return self.is_comparable_to(model)
 
     async def search_many(self, indexes: str, bodies: Sequence[Body], *, routing: str = "") -> list[Reply] | None:
         """As the cluster does. Raises UpstreamUnavailableError too for an alias that names other indexes than it should."""

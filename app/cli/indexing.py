@@ -30,7 +30,7 @@ def verify(
     report = run_with(settings_for(data), lambda services: services.reconcile.run(services.tenant, repair=repair))
     wrong = {name: ids for name, ids in asdict(report).items() if name != "documents" and ids}
     lines = [f"{name.replace('_', ' ')}: {', '.join(ids)}" for name, ids in wrong.items()]
-    is_mended = repair and not report.left
+    is_mended = repair and report.is_mended
     end = "Right" if report.is_right else "NOT RIGHT, mend it with --repair" if not repair else "Repaired" if is_mended else _NOT_MENDED
     say(
         as_json,

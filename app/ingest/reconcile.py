@@ -71,8 +71,9 @@ class ReconcileIndex:
         if repair and not report.is_right:
             await self._mend(tenant, report, newer)
             after, _ = await self._compare(tenant)
-            wrong = {*report.missing, *report.extra, *report.stale_access}
-            report.left = [one for one in (*after.missing, *after.extra, *after.stale_access) if one in wrong]
+            # What was right before and is behind now is being worked on; but nothing is taken out by anybody else.
+            wrong = {*report.missing, *report.stale_access}
+            report.left = [*after.extra, *(one for one in (*after.missing, *after.stale_access) if one in wrong)]
         return report
 
     async def _compare(self, tenant: TenantId) -> tuple[IndexReport, set[DocumentId]]:

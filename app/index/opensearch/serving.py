@@ -31,7 +31,7 @@ class Serving(Cluster):
         self._cluster = cluster
         self._indexes = indexes
         self._tenants: dict[str, TenantId] = {}
-        self._shards: dict[str, frozenset[int]] = {}
+        self._shards: dict[str, set[int]] = {}
         self._model = model
         self._models: dict[TenantId, tuple[float, str]] = {}
 
@@ -66,26 +66,30 @@ class Serving(Cluster):
         if replies is None or tenant is None:
             return replies
         asked = {int(one["_shards"]["total"]) for one in replies}
-        if not asked <= self._shards.get(indexes, frozenset()):
-            # Another process may have let a new generation serve since.
-            self._shards[indexes] = await self._counted(tenant)
-        if not asked <= self._shards[indexes]:
+        if asked != self._shards.get(indexes):
+            await self._require_counted(indexes, tenant, asked)
+        return replies
+
+    async def _require_counted(self, alias: str, tenant: TenantId, asked: set[int]) -> None:
+        """Count the shards that are to be asked anew: another process may have let a new generation serve since."""
+        found = await self._indexes.heads.generations(tenant)
+        if found is None:
+            message = "An index is there that no record names: let a worker fill it, or delete it."
+            raise UpstreamUnavailableError(message)
+        present = found[0]
+        self._shards[alias] = allowed = await self._counted(self._indexes.names(tenant, present, present.live))
+        if present.building is not None and not present.is_swapped:
+            # Between the two halves of a swap the alias is ahead of the record. Not kept: the next search counts again.
+            allowed = allowed | await self._counted(self._indexes.names(tenant, present, present.building))
+        if not asked <= allowed:
             await self._indexes.require_served(tenant)
             message = "The indexes of this tenant were changed during a search."
             raise UpstreamUnavailableError(message)
-        return replies
 
-    async def _counted(self, tenant: TenantId) -> frozenset[int]:
-        """Shards of the generations that may serve: between the two halves of a swap that is the one being built."""
-        found = await self._indexes.heads.generations(tenant)
-        if found is None:
-            return frozenset()
-        totals: set[int] = set()
-        for number in found[0].written if not found[0].is_swapped else found[0].written[:1]:
-            counted = await self._cluster.ask("GET", f"/{','.join(self._indexes.names(tenant, found[0], number))}/_count")
-            if counted is not None:
-                try:
-                    totals.add(int(counted["_shards"]["total"]))
-                except (KeyError, TypeError, ValueError) as error:
-                    raise malformed() from error
-        return frozenset(totals)
+    async def _counted(self, names: Sequence[str]) -> set[int]:
+        """The number of shards of some indexes; none when one of them is missing."""
+        counted = await self._cluster.ask("GET", f"/{','.join(names)}/_count")
+        try:
+            return set() if counted is None else {int(counted["_shards"]["total"])}
+        except (KeyError, TypeError, ValueError) as error:
+            raise malformed() from error

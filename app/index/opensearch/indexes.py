@@ -89,8 +89,8 @@ class Indexes:
         if present.building is not None:
             await self._make(self.names(tenant, present, present.building), alias="")
             return present
-        await self._drop_unknown(tenant, present)
-        number = present.live + 1
+        # Never an index that is there already: another process may be making it, or a late write have made it without its mapping.
+        number = 1 + max(present.live, *(int(name.rpartition("-g")[2]) for name in await self._held(tenant)))
         begun = Generations(present.live, number, {**present.own, number: self._own()})
         await self._make(self.names(tenant, begun, number), alias="")
         await self._replace(tenant, begun, seen)
@@ -173,13 +173,17 @@ class Indexes:
 
     async def _drop_unknown(self, tenant: TenantId, present: Generations) -> bool:
         """Delete the tenant's indexes of generations that its record does not name; tells whether there was any."""
-        alias = self.cluster.rules.alias(tenant)
-        held = await self.cluster.ask("GET", f"/{alias}-g*,{alias}-own.*-g*/_mapping") or {}
         kept = {name for one in present.written for name in self.names(tenant, present, one)}
-        unknown = sorted(name for name in held if self._is_of(tenant, name) and name not in kept)
+        unknown = [name for name in await self._held(tenant) if name not in kept]
         for name in unknown:
             await self.cluster.ask("DELETE", path_of(name))
         return bool(unknown)
+
+    async def _held(self, tenant: TenantId) -> list[str]:
+        """The tenant's indexes of all generations, named by a record or not."""
+        alias = self.cluster.rules.alias(tenant)
+        held = await self.cluster.ask("GET", f"/{alias}-g*,{alias}-own.*-g*/_mapping") or {}
+        return sorted(name for name in held if self._is_of(tenant, name))
 
     def _require_alone(self, tenant: TenantId, present: Generations, served: set[str]) -> None:
         # Between the two halves of a swap the alias is ahead of the record.

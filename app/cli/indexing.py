@@ -10,6 +10,8 @@ from app.cli.options import DataOption, JsonOption, run_with, say, settings_for
 from app.errors import ConfigurationError
 from app.wiring import Services
 
+_NOT_MENDED = "STILL NOT RIGHT after the repair: try again, or rebuild the index with portcullis index rebuild"
+
 app = typer.Typer(help="The search index: verify, repair, rebuild.", no_args_is_help=True)
 
 
@@ -21,20 +23,21 @@ def verify(
 ) -> None:
     """Compare the search index with the register: what is missing, extra, or stands there under old access. Exit 2 when something is wrong.
 
-    A server does the same, with repair, before it is ready.
+    With --repair it compares once more, and exits with 2 when something is wrong still. A server does the same before it is ready.
 
     Example: portcullis index verify --repair
     """
     report = run_with(settings_for(data), lambda services: services.reconcile.run(services.tenant, repair=repair))
     wrong = {name: ids for name, ids in asdict(report).items() if name != "documents" and ids}
     lines = [f"{name.replace('_', ' ')}: {', '.join(ids)}" for name, ids in wrong.items()]
-    end = "Right" if report.is_right else "Repaired" if repair else "NOT RIGHT, mend it with --repair"
+    is_mended = repair and report.is_mended
+    end = "Right" if report.is_right else "NOT RIGHT, mend it with --repair" if not repair else "Repaired" if is_mended else _NOT_MENDED
     say(
         as_json,
-        {**asdict(report), "is_right": report.is_right, "repaired": repair},
+        {**asdict(report), "is_right": report.is_right, "repaired": is_mended},
         "\n".join([*lines, f"{end}: {report.documents} documents"]),
     )
-    if not (report.is_right or repair):
+    if not (report.is_right or is_mended):
         raise typer.Exit(2)
 
 

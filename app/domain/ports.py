@@ -25,8 +25,8 @@ class PassageIndex(Protocol):
     async def put_access(self, facts: AccessFacts) -> None:
         """Replace the facts a filter is matched against. Unknown documents are ignored."""
 
-    async def remove(self, document_id: DocumentId) -> None:
-        """Forget a document: text, vectors and terms."""
+    async def remove(self, tenant: TenantId, document_id: DocumentId) -> None:
+        """Forget a document of a tenant: text, vectors and terms, those also that only an interrupted write knows of."""
 
     async def search(self, query: IndexQuery, read_filter: ReadFilter) -> Candidates:
         """Best chunks by words and by vector among those `read_filter` grants; the filter acts inside both lists.

@@ -58,7 +58,7 @@ class ChangeDocuments:
             lambda document, _: replace(document, state=DocumentState.WITHDRAWN, live_version=None),
         )
         await self._change(caller, document_id, change)
-        await self.index.remove(document_id)
+        await self.index.remove(caller.subject.tenant, document_id)
 
     async def _change(self, caller: Caller, document_id: DocumentId, change: "_Change") -> Document:
         async with self.database.write() as tx:

@@ -44,7 +44,7 @@ class ApplyRetention:
             if not await document_rows.is_due(tx, document_id, before):
                 return False
             # Again: a withdrawal whose second half was interrupted left its words in the index.
-            await self.index.remove(document_id)
+            await self.index.remove(tenant, document_id)
             await document_rows.purge_document(tx, document_id)
             happening = Happening(EventType.DOCUMENT_PURGED, references=(about(document_id),))
             await self.audit.record_in(tx, by_system(tenant, happening))

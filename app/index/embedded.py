@@ -60,9 +60,9 @@ class EmbeddedIndex:
         """Replace the facts a filter is matched against, for the very next search; facts of a lower `acl_version` are ignored."""
         await self._write(lambda connection: writer.put_access(connection, facts))
 
-    async def remove(self, document_id: DocumentId) -> None:
-        """Forget a document, on disk too: words, vectors and facts."""
-        await self._write(lambda connection: writer.remove(connection, document_id))
+    async def remove(self, tenant: TenantId, document_id: DocumentId) -> None:
+        """Forget a document of a tenant, on disk too: words, vectors and facts."""
+        await self._write(lambda connection: writer.remove(connection, tenant, document_id))
 
     async def search(self, query: IndexQuery, read_filter: ReadFilter) -> Candidates:
         """Find the best chunks by words and by vector among those granted. Records nothing."""

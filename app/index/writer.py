@@ -112,12 +112,13 @@ def put_access(connection: sqlite3.Connection, facts: AccessFacts) -> None:
         )
 
 
-def remove(connection: sqlite3.Connection, document_id: str) -> None:
-    """Delete everything known of a document; what stays is the number of a row that is never used again."""
+def remove(connection: sqlite3.Connection, tenant: str, document_id: str) -> None:
+    """Delete everything known of a tenant's document; what stays is the number of a row that is never used again."""
     with transaction(connection) as generation:
-        found = _row_of(connection, document_id)
-        if found is None:
+        row = connection.execute("SELECT row FROM document WHERE document_id=? AND tenant=?", (document_id, tenant)).fetchone()
+        if row is None:
             return
+        found = row[0]
         connection.execute("DELETE FROM version WHERE document_row=?", (found,))
         connection.execute("DELETE FROM document WHERE row=?", (found,))
         connection.execute("INSERT INTO gone VALUES (?,?)", (found, generation))

@@ -68,7 +68,7 @@ class IngestDocument:
             # Facts again, as they were committed: access may have changed between storing and flipping.
             await self.index.put_access(AccessFacts.of(flipped))
         elif flipped is None:
-            await self.index.remove(job.document_id)
+            await self.index.remove(job.tenant, job.document_id)
 
     async def _store(self, job: Job, analyzed: AnalyzedDocument) -> Document | None:
         """Keep the version's text and spans. `None` when the document was withdrawn or a newer version is live already."""

@@ -1,5 +1,6 @@
 """RebuildIndex: a new index beside the one that serves, filled from the register, compared with it, and swapped in for all at once."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,10 +9,9 @@ from typing import Protocol
 from app.domain.content import DocumentId
 from app.domain.identity import TenantId
 from app.domain.ports import PassageIndex
-from app.domain.search import AccessFacts, ChunkVectors, IndexedDocument
-from app.errors import ConfigurationError
-from app.ingest.analysis import indexed_chunks
-from app.ingest.stored import stored_analysis
+from app.domain.search import IndexedDocument
+from app.errors import ConfigurationError, ConflictError
+from app.ingest.alignment import AlignDocument
 from app.storage import document_rows
 from app.storage.document_rows import Standing
 from app.storage.transaction import Database
@@ -29,8 +29,11 @@ class Generations(Protocol):
     async def held(self, tenant: TenantId, generation: int) -> list[IndexedDocument]:
         """What a generation holds."""
 
-    async def vectors(self, tenant: TenantId, document_id: DocumentId, version: int) -> tuple[str, list[ChunkVectors]]:
-        """(digest of their model, vectors) of a version in the generation that serves."""
+    async def serving(self, tenant: TenantId) -> list[IndexedDocument]:
+        """What the one holds that serves."""
+
+    async def copy_vectors(self, tenant: TenantId, document_id: DocumentId, version: int) -> None:
+        """Take the vectors of a version over from the one that serves, to chunks that have none."""
 
     async def swap(self, tenant: TenantId) -> None:
         """Let the new one serve."""
@@ -59,11 +62,11 @@ class RebuildIndex:
             if not todo and not extra:
                 await self.generations.swap(tenant)
                 return len(standing)
-            for done, document_id in enumerate(todo):
-                note(len(standing) - len(todo) + done, len(standing))
-                await self._copy(tenant, document_id)
-            for document_id in extra:
-                await self.index.remove(document_id)
+            for done, document_id in enumerate([*todo, *extra]):
+                note(min(len(standing) - len(todo) + done, len(standing)), len(standing))
+                # Should it not come out right, the next pass tries again and the last one names it.
+                with contextlib.suppress(LookupError, ConflictError):
+                    await self._copy(tenant, document_id)
         message = f"The new index does not come out as the register has it: {todo[:3] or extra[:3]}. The old one still serves."
         raise ConfigurationError(message)
 
@@ -76,28 +79,18 @@ class RebuildIndex:
     ) -> tuple[dict[DocumentId, Standing], list[DocumentId], Sequence[DocumentId]]:
         """(documents that are to be served, those of them that are not yet as they should be, those that should not be there)."""
         held = {one.document_id: one for one in await self.generations.held(tenant, generation)}
-        serving = {one.document_id: one for one in await self.index.inventory(tenant)}
+        serving = {one.document_id: one for one in await self.generations.serving(tenant)}
         async with self.database.read() as tx:
             standing = await document_rows.standings(tx, tenant)
         now = datetime.now(UTC)
         wanted = {name: one for name, one in standing.items() if one.is_served_at(now)}
         todo = [name for name, one in wanted.items() if not _is_right(one, held.get(name), serving.get(name))]
-        return wanted, todo, [name for name, one in held.items() if name not in wanted and one.live_version is not None]
+        return wanted, todo, [name for name, one in held.items() if name not in wanted and (one.live_version is not None or one.chunks)]
 
     async def _copy(self, tenant: TenantId, document_id: DocumentId) -> None:
-        async with self.database.write() as tx:
-            # It cannot be withdrawn meanwhile: the write lock is held, as when the index is reconciled.
-            document = await document_rows.get_document(tx, tenant, document_id)
-            if document is None or document.live_version is None or not document.is_served_at(datetime.now(UTC)):
-                return
-            version = document.live_version
-            analyzed = await stored_analysis(tx, document, version)
-            await self.index.put_version(AccessFacts.of(document), version, indexed_chunks(analyzed))
-            await self.index.make_live(document_id, version)
-            await self.index.put_access(AccessFacts.of(document))
-        model, vectors = await self.generations.vectors(tenant, document_id, version)
-        if vectors:
-            await self.index.put_vectors(document_id, version, vectors, model)
+        document = await AlignDocument(self.database, self.index).run(tenant, document_id)
+        if document is not None and document.live_version is not None:
+            await self.generations.copy_vectors(tenant, document_id, document.live_version)
 
 
 def _is_right(wanted: Standing, held: IndexedDocument | None, serving: IndexedDocument | None) -> bool:

@@ -12,9 +12,9 @@ from app.domain.content import DocumentId, DocumentState
 from app.domain.identity import TenantId
 from app.domain.ports import PassageIndex
 from app.domain.search import AccessFacts, IndexedDocument
-from app.ingest.analysis import indexed_chunks
+from app.errors import ConflictError, InvalidInputError
+from app.ingest.alignment import AlignDocument
 from app.ingest.jobs import embed_job
-from app.ingest.stored import stored_analysis
 from app.ingest.vectors import VectorRules
 from app.storage import document_rows, job_rows
 from app.storage.document_rows import Standing
@@ -38,6 +38,16 @@ class IndexReport:
     without_vectors: list[DocumentId] = field(default_factory=list)
     """Chunks without vectors, or with vectors of another embedder or another redaction profile, and no work under way that makes them."""
 
+    failed: list[DocumentId] = field(default_factory=list)
+    """Could not be mended: the register lacks its live version, the index refuses it, or it does not stand still."""
+    left: list[DocumentId] = field(default_factory=list)
+    """Wrong still after the repair."""
+
+    @property
+    def is_mended(self) -> bool:
+        """Whether a repair left nothing to mend; vectors are made by workers after it."""
+        return not (self.failed or self.left)
+
     @property
     def is_right(self) -> bool:
         """Whether nothing was wrong."""
@@ -53,7 +63,21 @@ class ReconcileIndex:
     rules: VectorRules
 
     async def run(self, tenant: TenantId, *, repair: bool) -> IndexReport:
-        """Compare every document; with `repair` make the index what the register says. Safe beside running work, and to repeat."""
+        """Compare every document; with `repair` make the index what the register says, and compare once more.
+
+        Safe beside running work, and to repeat.
+        """
+        report, newer = await self._compare(tenant)
+        if repair and not report.is_right:
+            await self._mend(tenant, report, newer)
+            after, _ = await self._compare(tenant)
+            # What was right before and is behind now is being worked on; but nothing is taken out by anybody else.
+            wrong = {*report.missing, *report.stale_access}
+            report.left = [*after.extra, *(one for one in (*after.missing, *after.stale_access) if one in wrong)]
+        return report
+
+    async def _compare(self, tenant: TenantId) -> tuple[IndexReport, set[DocumentId]]:
+        """(what is wrong, documents of which the index has newer facts than the register)."""
         # The index first: a document that goes live in between is then in the register, never missing from it.
         held = {one.document_id: one for one in await self.index.inventory(tenant)}
         async with self.database.read() as tx:
@@ -65,43 +89,39 @@ class ReconcileIndex:
             found = _fault(standing.get(document_id), held.get(document_id), marks, is_at_work=document_id in pending)
             if found:
                 getattr(report, found).append(document_id)
-        if repair:
-            for document_id in report.stale_access:
-                await self._renew_access(tenant, document_id)
-            for document_id in [*report.extra, *report.missing]:
-                is_newer = document_id in held and document_id in standing and _is_newer(held[document_id], standing[document_id])
-                await self._repair(tenant, document_id, forgets_first=is_newer)
-            for start in range(0, len(report.without_vectors), _JOBS_PER_COMMIT):
-                await self._embed_again(tenant, report.without_vectors[start : start + _JOBS_PER_COMMIT])
-        return report
+        return report, {name for name, one in held.items() if name in standing and _is_newer(one, standing[name])}
+
+    async def _mend(self, tenant: TenantId, report: IndexReport, newer: set[DocumentId]) -> None:
+        for document_id in [*report.stale_access, *report.extra, *report.missing]:
+            try:
+                if document_id in report.stale_access:
+                    await self._renew_access(tenant, document_id)
+                else:
+                    await self._mend_one(tenant, document_id, forgets_first=document_id in newer)
+            except (LookupError, ConflictError, InvalidInputError):
+                # One that cannot be mended must not leave the others as they are: an old ACL, a withdrawn document.
+                report.failed.append(document_id)
+        for start in range(0, len(report.without_vectors), _JOBS_PER_COMMIT):
+            await self._embed_again(tenant, report.without_vectors[start : start + _JOBS_PER_COMMIT])
 
     async def expire(self, tenant: TenantId, since: datetime, until: datetime) -> None:
         """Take documents out of the index whose validity ended in between: their words must weigh in no search after that."""
         async with self.database.read() as tx:
             ended = await document_rows.ended_between(tx, tenant, since, until)
         for document_id in ended:
-            await self.index.remove(document_id)
+            await self.index.remove(tenant, document_id)
+
+    async def _mend_one(self, tenant: TenantId, document_id: DocumentId, *, forgets_first: bool) -> None:
+        document = await AlignDocument(self.database, self.index).run(tenant, document_id, forgets_first=forgets_first)
+        if document is not None:
+            await self._embed_again(tenant, [document_id])
 
     async def _renew_access(self, tenant: TenantId, document_id: DocumentId) -> None:
-        async with self.database.write() as tx:
+        async with self.database.read() as tx:
             document = await document_rows.get_document(tx, tenant, document_id)
-            if document is not None:
-                await self.index.put_access(AccessFacts.of(document))
-
-    async def _repair(self, tenant: TenantId, document_id: DocumentId, *, forgets_first: bool) -> None:
-        """Bring one document in, up to date or out, by what the register says now. It cannot change meanwhile: the write lock is held."""
-        async with self.database.write() as tx:
-            document = await document_rows.get_document(tx, tenant, document_id)
-            if document is None or document.live_version is None or not document.is_served_at(datetime.now(UTC)):
-                await self.index.remove(document_id)
-                return
-            if forgets_first:
-                await self.index.remove(document_id)
+        # Should it have changed since: the index keeps the newer of two.
+        if document is not None:
             await self.index.put_access(AccessFacts.of(document))
-            analyzed = await stored_analysis(tx, document, document.live_version)
-            await self.index.put_version(AccessFacts.of(document), document.live_version, indexed_chunks(analyzed))
-            await self.index.make_live(document_id, document.live_version)
-            await job_rows.enqueue(tx, embed_job(_SYSTEM, document, document.live_version))
 
     async def _embed_again(self, tenant: TenantId, document_ids: Sequence[DocumentId]) -> None:
         async with self.database.write() as tx:
@@ -119,7 +139,8 @@ def _fault(standing: Standing | None, held: IndexedDocument | None, marks: Mappi
     if standing is None or standing.state is DocumentState.WITHDRAWN:
         return "extra"
     if not is_live:
-        return "extra" if held.live_version is not None else ""
+        # Chunks that no head speaks of have no version, and are found all the same.
+        return "extra" if held.live_version is not None or held.chunks else ""
     if held.live_version != standing.live_version or held.chunks < standing.chunks or _is_newer(held, standing):
         return "missing"
     if held.acl_version < standing.acl_version:

@@ -50,7 +50,7 @@ async def open_index(settings: Settings, embedder: LocalEmbedder, stack: AsyncEx
         own_index=frozenset(settings.opensearch_own_index),
         timeout_s=settings.opensearch_timeout_s,
     )
-    index = await open_opensearch_index(rules, dictionary=embedder.known_words())
+    index = await open_opensearch_index(rules, dictionary=embedder.known_words(), model=embedder.digest)
     stack.push_async_callback(index.close)
     return index
 

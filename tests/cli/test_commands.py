@@ -1,8 +1,10 @@
 """The command line as a newcomer types it: real processes, real data folders, no stack trace whatever happens."""
 
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -136,3 +138,19 @@ def test_text_from_standard_input_is_analysed(company: Path) -> None:
 def test_help_shows_an_example_or_the_commands(command: tuple[str, ...]) -> None:
     text = inside(*command)
     assert "Example:" in text or "Commands" in text
+
+
+def test_a_repair_that_leaves_something_wrong_says_so_and_exits_with_2(company: Path) -> None:
+    """It said Repaired and exited with 0 whatever was left."""
+    data = ("--data", str(company))
+    assert "Right" in run("index", "verify", *data).stdout
+    with contextlib.closing(sqlite3.connect(company / "portcullis.db")) as database, database:
+        (lost,) = database.execute("SELECT document_id FROM document WHERE external_id='hr/parental-leave'").fetchone()
+        database.execute("DELETE FROM chunk WHERE document_id=?", (lost,))
+        database.execute("DELETE FROM document_version WHERE document_id=?", (lost,))
+    for file in company.glob("index.db*"):
+        file.unlink()
+    done = run("index", "verify", "--repair", *data, status=2)
+    assert f"failed: {lost}\nleft: {lost}\nSTILL NOT RIGHT" in done.stdout
+    report = json.loads(run("index", "verify", "--repair", "--json", *data, status=2).stdout)
+    assert (report["missing"], report["failed"], report["repaired"]) == ([lost], [lost], False)

@@ -85,16 +85,16 @@ async def test_every_step_may_be_repeated_without_harm(engine: PassageIndex) -> 
 async def test_removal_is_effective_for_the_next_search(engine: PassageIndex) -> None:
     await publish(engine, facts("a"), "leave request")
     assert documents(await find(engine, "leave", EVERYTHING, vector=unit(0)[0])) == {"a"}
-    await engine.remove(DocumentId("a"))
+    await engine.remove(T, DocumentId("a"))
     assert documents(await find(engine, "leave", EVERYTHING, vector=unit(0)[0])) == set()
-    await engine.remove(DocumentId("a"))
+    await engine.remove(T, DocumentId("a"))
 
 
 async def test_a_document_added_after_a_removal_does_not_bring_the_removed_text_back(engine: PassageIndex) -> None:
     """A row number given out twice would show the removed document's chunks under the new one's facts."""
     await publish(engine, facts("a"), "dismissal of the treasurer")
     assert documents(await find(engine, "dismissal", EVERYTHING)) == {"a"}
-    await engine.remove(DocumentId("a"))
+    await engine.remove(T, DocumentId("a"))
     await publish(engine, facts("b"), "canteen menu")
     assert documents(await find(engine, "dismissal", EVERYTHING)) == set()
     assert documents(await find(engine, "canteen", EVERYTHING)) == {"b"}
@@ -289,7 +289,7 @@ async def test_the_inventory_tells_what_is_live_of_each_document_of_the_tenant(e
     await engine.put_vectors(DocumentId("a"), 1, [vectors(chunk("a", "leave", ordinal=1), 1)], "m")
     await engine.put_access(facts("a", acl_version=2))
     assert await engine.inventory(T) == [IndexedDocument(DocumentId("a"), 1, 2, 3, 1)]
-    await engine.remove(DocumentId("a"))
+    await engine.remove(T, DocumentId("a"))
     assert await engine.inventory(T) == []
 
 

@@ -108,7 +108,7 @@ async def fill(engines: list[PassageIndex], company: Company) -> None:
             if is_changed:
                 await engine.put_access(later)
             if is_removed:
-                await engine.remove(facts.document_id)
+                await engine.remove(facts.tenant, facts.document_id)
 
     # What is random of a document is drawn before its first wait, so that the order of writes does not matter.
     await asyncio.gather(*(document(f"d{n}", 10 * n) for n in range(draw.randint(1, 7))))

@@ -12,7 +12,19 @@ from app.domain.content import DocumentId
 from app.domain.search import AccessFacts
 from app.errors import UpstreamUnavailableError
 from app.index.opensearch.engine import OpenSearchIndex
-from tests.conformance.engines import CLERK, EVERYTHING, documents, facts, find, opensearch_engine, opensearch_rules, person, publish, unit
+from tests.conformance.engines import (
+    CLERK,
+    EVERYTHING,
+    T,
+    documents,
+    facts,
+    find,
+    opensearch_engine,
+    opensearch_rules,
+    person,
+    publish,
+    unit,
+)
 from tests.conftest import missing
 from tests.services.opensearch.jars import NotInstalledError
 from tests.services.opensearch.nodes import Node, OpenSearchNodes
@@ -215,4 +227,4 @@ async def test_a_revocation_during_a_failure_is_refused_or_holds(cluster: OpenSe
     await until_green(cluster)
     for _ in range(20):
         assert await answered(engine) == set()
-    await engine.remove(DocumentId("a"))
+    await engine.remove(T, DocumentId("a"))

@@ -193,7 +193,7 @@ async def test_a_new_generation_takes_over_while_searches_and_writes_go_on(engin
     await searching
     assert n_searches > 3
     assert documents(await find(engine, "leave", EVERYTHING)) == {"a", "b", "c"}
-    await engine.remove(DocumentId("c"))
+    await engine.remove(T, DocumentId("c"))
     assert [one.document_id for one in await engine.inventory(T)] == ["a", "b"]
     with pytest.raises(ConflictError):
         await engine.indexes.swap(T)
@@ -232,7 +232,7 @@ async def test_lost_heads_are_refused_and_not_made_anew_by_a_write(engine: OpenS
     """The server makes an index for whatever is written into none, with a mapping of its own."""
     await publish(engine, facts("a"), "leave request")
     await engine.cluster.ask("DELETE", f"/{engine.cluster.rules.heads}")
-    for write in (publish(engine, facts("b"), "leave"), engine.remove(DocumentId("a")), engine.put_access(facts("a", acl_version=2))):
+    for write in (publish(engine, facts("b"), "leave"), engine.remove(T, DocumentId("a")), engine.put_access(facts("a", acl_version=2))):
         with pytest.raises(UpstreamUnavailableError, match="missing"):
             await write
     assert await engine.cluster.ask("GET", f"/{engine.cluster.rules.heads}/_mapping") is None
@@ -251,7 +251,7 @@ async def test_a_document_moves_with_its_collection_into_an_index_of_its_own(ope
         await publish(engine, facts("a", acl_version=3), "leave request", version=2)
         assert (await _count(engine, rules.index(T, 1)), await _count(engine, rules.index(T, 1, "board"))) == (1, 1)
         for name in ("a", "b"):
-            await engine.remove(DocumentId(name))
+            await engine.remove(T, DocumentId(name))
         assert await _count(engine, f"{rules.prefix}-acme*") == 0
 
 
@@ -280,7 +280,7 @@ async def test_a_chunk_the_engine_cannot_take_is_named_and_harms_no_other(engine
     with pytest.raises(InvalidInputError, match=r"b@1#b\.1\.0"):
         await engine.make_live(DocumentId("b"), 1)
     assert documents(await find(engine, "leave", EVERYTHING)) == {"a"}
-    await engine.remove(DocumentId("b"))
+    await engine.remove(T, DocumentId("b"))
     assert [one.document_id for one in await engine.inventory(T)] == ["a"]
 
 

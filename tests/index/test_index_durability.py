@@ -117,7 +117,7 @@ async def test_two_indexes_on_one_file_take_turns_writing_and_see_each_other(tmp
 
     await asyncio.gather(fill(one, "a"), fill(other, "b"))
     assert len(await found_versions(one)) == len(await found_versions(other)) == 30
-    await one.remove(DocumentId("b3"))
+    await one.remove(ACME, DocumentId("b3"))
     assert len(await found_versions(other)) == 29
     one.close()
     other.close()
@@ -131,7 +131,7 @@ async def test_a_removed_document_leaves_no_word_in_the_file(tmp_path: Path) -> 
     await index.make_live(DocumentId("a"), 1)
     await index.put_version(facts("b"), 1, [chunk("b", "leave")])
     await index.make_live(DocumentId("b"), 1)
-    await index.remove(DocumentId("a"))
+    await index.remove(ACME, DocumentId("a"))
     index.close()
     left = bytes_under(tmp_path)
     for word in (b"xanthippe", b"quokkafarm", b"zebulon"):
@@ -145,7 +145,7 @@ async def test_a_removed_word_leaves_the_vocabulary_in_memory_with_its_segment(t
         await index.put_version(facts(name), 1, [chunk(name, text)])
         await index.make_live(DocumentId(name), 1)
     await found_versions(index)
-    await index.remove(DocumentId("a"))
+    await index.remove(ACME, DocumentId("a"))
     await found_versions(index)
     words = {word for part in index._mirror._snapshot.segments for word in part.segment.words}
     index.close()
@@ -161,11 +161,11 @@ async def test_a_locked_file_is_an_error_for_writers_and_no_obstacle_for_readers
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(UpstreamUnavailableError):
-        await index.remove(DocumentId("a"))
+        await index.remove(ACME, DocumentId("a"))
     assert await found_versions(index) == {"a": [1]}
     holder.execute("ROLLBACK")
     holder.close()
-    await index.remove(DocumentId("a"))
+    await index.remove(ACME, DocumentId("a"))
     assert await found_versions(index) == {}
     index.close()
 
@@ -219,7 +219,7 @@ async def test_a_file_replaced_under_a_running_index_is_served_no_more(tmp_path:
     with pytest.raises(UpstreamUnavailableError):
         await index.check()
     with pytest.raises(UpstreamUnavailableError):
-        await index.remove(DocumentId("a"))
+        await index.remove(ACME, DocumentId("a"))
     index.close()
 
 
@@ -281,7 +281,7 @@ async def test_many_small_commits_between_searches_keep_the_result_right_and_the
     for number in range(120):
         name, action = f"d{rng.integers(0, 25)}", rng.integers(0, 4)
         if action == 0:
-            await index.remove(DocumentId(name))
+            await index.remove(ACME, DocumentId(name))
         else:
             item = chunk(name, " ".join(rng.choice(["leave", "travel", "budget", "laptop"], 5)), number + 1)
             await index.put_version(facts(name, acl_version=number), number + 1, [item])

@@ -140,7 +140,7 @@ def test_secrets_of_a_login_are_in_no_printed_form() -> None:
 class _Embedder:
     """As much of an embedder as opening an index asks for."""
 
-    dim = 8
+    dim, digest = 8, "none"
 
     def known_words(self) -> frozenset[str]:
         return frozenset()

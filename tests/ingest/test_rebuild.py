@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.access import Acl, AclMode
 from app.errors import ConfigurationError
-from app.ingest import rebuild
+from app.ingest import alignment, rebuild
 from app.ingest.rebuild import RebuildIndex
 from app.storage import document_rows
 from app.wiring import Services
@@ -129,12 +129,62 @@ async def test_one_that_does_not_come_out_right_is_not_swapped_in(gateway: Gatew
     assert services.rebuild is not None
     before, serving = await shown(gateway), await indexes(services)
     monkeypatch.setattr(rebuild, "_PASSES", 2)
-    copied = rebuild.indexed_chunks
-    monkeypatch.setattr(rebuild, "indexed_chunks", lambda analyzed: copied(replace(analyzed, chunks=analyzed.chunks[:1])))
+    copied = alignment.indexed_chunks
+    monkeypatch.setattr(alignment, "indexed_chunks", lambda analyzed: copied(replace(analyzed, chunks=analyzed.chunks[:1])))
     with pytest.raises(ConfigurationError, match="still serves"):
         await services.rebuild.run(services.tenant, silent)
     assert await indexes(services) == serving
     monkeypatch.undo()
+    await services.reconcile.run(services.tenant, repair=True)
+    await services.worker.drain()
+    assert await shown(gateway) == before
+
+
+async def test_a_change_of_access_is_taken_while_a_document_is_copied(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one write lock was held for each copy: with an index that answers slowly, revocations were refused as the database was busy."""
+    services = gateway.services
+    assert services.rebuild is not None
+    steward = await caller_as(services, "hr-partner")
+    kind = type(services.index)
+    put_version, closed = kind.put_version, []
+
+    async def closed_meanwhile(index: Any, facts: Any, *rest: Any) -> None:  # noqa: ANN401 - as the engine's own
+        if facts.collection == "hr" and not closed:
+            closed.append(facts)
+            await services.changes.change_acl(steward, facts.document_id, Acl(AclMode.EXPLICIT))
+        await put_version(index, facts, *rest)
+
+    monkeypatch.setattr(kind, "put_version", closed_meanwhile)
+    await services.rebuild.run(services.tenant, silent)
+    monkeypatch.undo()
+    held = {one.document_id: one.acl_version for one in await services.index.inventory(services.tenant)}
+    assert held[closed[0].document_id] == closed[0].acl_version + 1
+    assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+
+
+async def test_a_second_run_before_the_confirmation_is_refused(gateway: Gateway) -> None:
+    """It put the old index back, and the confirmation after it deleted the new one."""
+    services = gateway.services
+    assert services.rebuild is not None
+    await services.rebuild.run(services.tenant, silent)
+    serving = await indexes(services)
+    with pytest.raises(ConfigurationError, match="rebuild --confirm"):
+        await services.rebuild.run(services.tenant, silent)
+    assert await indexes(services) == serving
+    assert await services.rebuild.confirm(services.tenant)
+    assert await indexes(services) == serving
+    assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+
+
+async def test_an_index_that_was_lost_is_rebuilt(gateway: Gateway) -> None:
+    services = gateway.services
+    assert services.rebuild is not None
+    before = await shown(gateway)
+    (serving,) = await indexes(services)
+    await services.index.cluster.ask("DELETE", f"/{serving}")  # type: ignore[attr-defined]  # OpenSearch's
+    response = await gateway.post("/v1/search", "engineer", LEAVE)
+    assert response.status_code == 503
+    await services.rebuild.run(services.tenant, silent)
     await services.reconcile.run(services.tenant, repair=True)
     await services.worker.drain()
     assert await shown(gateway) == before

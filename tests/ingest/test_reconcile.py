@@ -3,8 +3,10 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from app.answer.search import SearchRequest
 from app.domain.access import Acl, AclMode
@@ -12,6 +14,7 @@ from app.domain.content import Document, DocumentState
 from app.domain.search import AccessFacts, SearchLimits
 from app.index.opensearch.engine import OpenSearchIndex
 from app.storage import document_rows
+from app.storage.tables import chunk, document_version
 from app.wiring import Models, Services, background, open_services
 from tests.conftest import caller_as, gateway_in, settings_in
 
@@ -133,3 +136,72 @@ async def test_housekeeping_goes_on_after_an_error_nobody_foresaw() -> None:
     assert not task.done()
     task.cancel()
     assert len(rounds) > 3
+
+
+async def test_what_a_repair_does_not_mend_is_told(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = await leave_policy(services)
+    await written_to_the_register_alone(services, replace(document, state=DocumentState.WITHDRAWN, live_version=None))
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(type(services.index), "remove", nothing)
+    assert (await services.reconcile.run(services.tenant, repair=True)).left == [document.document_id]
+
+
+async def test_a_change_of_access_is_taken_while_the_index_is_mended(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one write lock was held through a dozen requests to the index: the revocation was refused as the database was busy."""
+    document = await leave_policy(services)
+    steward = await caller_as(services, "hr-partner")
+    await services.index.remove(services.tenant, document.document_id)
+    kind = type(services.index)
+    put_version, acls = kind.put_version, [Acl(AclMode.EXPLICIT)]
+
+    async def closed_meanwhile(index: Any, facts: AccessFacts, *rest: Any) -> None:  # noqa: ANN401 - as the engine's own
+        if acls:
+            await services.changes.change_acl(steward, document.document_id, acls.pop())
+        await put_version(index, facts, *rest)
+
+    monkeypatch.setattr(kind, "put_version", closed_meanwhile)
+    assert (await services.reconcile.run(services.tenant, repair=True)).is_mended
+    monkeypatch.undo()
+    held = {one.document_id: one.acl_version for one in await services.index.inventory(services.tenant)}
+    assert held[document.document_id] == document.acl_version + 1
+    await services.worker.drain()
+    assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+    assert document.document_id not in {name for name, _ in await passages(services)}
+
+
+async def test_a_document_withdrawn_while_it_is_mended_stays_out(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = await leave_policy(services)
+    steward = await caller_as(services, "hr-partner")
+    await services.index.remove(services.tenant, document.document_id)
+    kind = type(services.index)
+    make_live, documents = kind.make_live, [document.document_id]
+
+    async def withdrawn_before(index: Any, *which: Any) -> None:  # noqa: ANN401 - as the engine's own
+        if documents:
+            await services.changes.withdraw(steward, documents.pop())
+        await make_live(index, *which)
+
+    monkeypatch.setattr(kind, "make_live", withdrawn_before)
+    assert (await services.reconcile.run(services.tenant, repair=True)).is_mended
+    monkeypatch.undo()
+    assert document.document_id not in {one.document_id for one in await services.index.inventory(services.tenant)}
+    assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+
+
+async def test_one_document_that_cannot_be_mended_keeps_no_other_from_it(services: Services) -> None:
+    """Its stored version was gone: the repair ended there, and a document closed in the register alone stayed open in the index."""
+    lost = await leave_policy(services)
+    async with services.database.write() as tx:
+        closed = await document_rows.find_external(tx, services.tenant, "company", "company/travel-policy")
+        assert closed is not None
+        await tx.connection.execute(delete(chunk).where(chunk.c.document_id == lost.document_id))
+        await tx.connection.execute(delete(document_version).where(document_version.c.document_id == lost.document_id))
+    await services.index.remove(services.tenant, lost.document_id)
+    await written_to_the_register_alone(services, replace(closed[0], state=DocumentState.WITHDRAWN, live_version=None))
+    report = await services.reconcile.run(services.tenant, repair=True)
+    assert report.failed == [lost.document_id] == report.left
+    assert not report.is_mended
+    assert closed[0].document_id not in {one.document_id for one in await services.index.inventory(services.tenant)}

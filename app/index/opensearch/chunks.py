@@ -25,6 +25,12 @@ class Place:
     tenant: TenantId
     document_id: DocumentId
     generation: int
+    groups: tuple[str, ...]
+    """Those that the generation was made with."""
+
+    def group(self, collection: str) -> str:
+        """The group a collection lies in."""
+        return collection if collection in self.groups else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Chunks:
 
     def indexes(self, place: Place) -> str:
         """The indexes a document's chunks may lie in."""
-        return ",".join(self._rules.index(place.tenant, place.generation, group) for group in self._rules.groups())
+        return ",".join(self._rules.index(place.tenant, place.generation, group) for group in place.groups)
 
     async def listed(self, place: Place) -> list[Listed]:
         """List every chunk stored of a document, as of now."""
@@ -81,7 +87,7 @@ class Chunks:
 
     def operation(self, place: Place, chunk: StoredChunk, document: Document, seen: Listed | None = None) -> Operation:
         """The write of a chunk: live, to the index its collection calls for; waiting, to where it lies."""
-        index = self._rules.index(place.tenant, place.generation, self._rules.group(document.get("collection", "")))
+        index = self._rules.index(place.tenant, place.generation, place.group(document.get("collection", "")))
         if seen is not None and not document["live"]:
             index = seen.index
         key = chunk_key(chunk.document_id, chunk.version, chunk.chunk_id)
@@ -100,22 +106,24 @@ class Chunks:
         Repeats while somebody else writes. Raises UpstreamUnavailableError when that goes on for too long.
         """
         for _ in range(_ATTEMPTS):
+            # Listed first: a chunk's head is written before the chunk, so none is taken for one that no head speaks of.
+            listed = await self.listed(place)
             record = await self._heads.record(place.document_id)
-            head = None if record is None else record.head(place.generation)
-            is_whole = await self._bring_in_line(place, head)
+            # Chunks under a head of another tenant are nobody's, as those without any: they go.
+            head = None if record is None or record.tenant != place.tenant else record.head(place.generation)
+            is_whole = await self._bring_in_line(place, head, listed)
             again = await self._heads.record(place.document_id)
             if is_whole and (again.seen if again else None) == (record.seen if record else None):
                 return
         message = "Another writer keeps changing this document."
         raise UpstreamUnavailableError(message)
 
-    async def _bring_in_line(self, place: Place, head: Head | None) -> bool:
-        listed = await self.listed(place)
+    async def _bring_in_line(self, place: Place, head: Head | None, listed: Sequence[Listed]) -> bool:
         facts = None if head is None or head.is_removed else head.served_facts(place.document_id)
         served = head.live if head is not None and facts is not None else None
         digest = facts_digest(head.facts) if head is not None else ""
         kept = set() if head is None or head.is_removed else set(head.versions)
-        target = "" if facts is None else self._rules.index(place.tenant, place.generation, self._rules.group(clean(facts.collection)))
+        target = "" if facts is None else self._rules.index(place.tenant, place.generation, place.group(clean(facts.collection)))
         open_up = [one for one in listed if one.version == served and _is_behind(one, digest, target)]
         close_down = [one for one in listed if one.version in kept and one.version != served and one.is_live]
         gone = [one for one in listed if one.version not in kept]

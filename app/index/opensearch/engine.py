@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.domain.access import Nothing, ReadFilter
 from app.domain.content import DocumentId
@@ -13,6 +14,7 @@ from app.index.opensearch.connection import Cluster
 from app.index.opensearch.heads import Heads
 from app.index.opensearch.indexes import Indexes
 from app.index.opensearch.rules import OpenSearchRules
+from app.index.opensearch.serving import Serving
 from app.index.opensearch.writer import Writer
 
 _LOOKS = 8
@@ -23,10 +25,14 @@ _GUESS = ("en",)
 class OpenSearchIndex:
     """Search in a cluster. Several processes may use the same indexes; each sees the others' finished writes with its next search."""
 
-    def __init__(self, rules: OpenSearchRules, *, dictionary: frozenset[str] = frozenset()) -> None:
-        """Prepare; nothing is sent yet. `dictionary` are words never taken for misspelled (the embedder's vocabulary)."""
+    def __init__(self, rules: OpenSearchRules, *, dictionary: frozenset[str] = frozenset(), model: str = "") -> None:
+        """Prepare; nothing is sent yet. `dictionary` are words never taken for misspelled (the embedder's vocabulary).
+
+        `model` is the embedder's digest: in an index with vectors of another one, searches are by words alone.
+        """
         self.cluster = Cluster(rules)
         self.indexes = Indexes(self.cluster, Heads(self.cluster))
+        self.serving = Serving(self.indexes, self.cluster, model)
         self._writer = Writer(self.cluster, self.indexes)
         self._dictionary = dictionary
         self._languages: dict[TenantId, tuple[str, ...]] = {}
@@ -53,20 +59,25 @@ class OpenSearchIndex:
         await self._require_ready()
         await self._writer.put_access(facts)
 
-    async def remove(self, document_id: DocumentId) -> None:
-        """Forget a document: words, vectors and facts."""
+    async def remove(self, tenant: TenantId, document_id: DocumentId) -> None:
+        """Forget a document of a tenant: words, vectors and facts, and chunks that no head speaks of."""
         await self._require_ready()
-        await self._writer.remove(document_id)
+        await self._writer.remove(tenant, document_id)
 
     async def search(self, query: IndexQuery, read_filter: ReadFilter) -> Candidates:
-        """Find the best chunks by words and by vector among those granted. Records nothing."""
+        """Find the best chunks by words and by vector among those granted; by words alone beside vectors of another model.
+
+        Records nothing.
+        """
         if isinstance(read_filter, Nothing):
             return Candidates((), {}, ())
         await self._require_ready()
-        question = searching.asked(query, read_filter, self._searched(read_filter.tenant))
+        if query.vector is not None and not await self.serving.is_comparable(read_filter.tenant):
+            query = replace(query, vector=None)
+        question = searching.asked(query, read_filter, self.serving.alias(read_filter.tenant))
         pause = _FIRST_PAUSE_S
         for look in range(_LOOKS):
-            found = await searching.find(self.cluster, question, self._languages.get(read_filter.tenant, _GUESS))
+            found = await searching.find(self.serving, question, self._languages.get(read_filter.tenant, _GUESS))
             if found is None:
                 await self._require_nothing_lost(read_filter.tenant)
                 return searching.empty(query)
@@ -85,7 +96,7 @@ class OpenSearchIndex:
         if isinstance(read_filter, Nothing):
             return text
         await self._require_ready()
-        speller = spelling.Speller.of(self.cluster, self._searched(read_filter.tenant), read_filter, visible)
+        speller = spelling.Speller.of(self.serving, self.serving.alias(read_filter.tenant), read_filter, visible)
         corrected = await speller.respell(text, self._dictionary)
         if corrected is None:
             await self._require_nothing_lost(read_filter.tenant)
@@ -93,16 +104,23 @@ class OpenSearchIndex:
         return corrected
 
     async def inventory(self, tenant: TenantId) -> list[IndexedDocument]:
-        """What the cluster holds now, finished or not."""
+        """What the cluster holds now, finished or not. Raises UpstreamUnavailableError when something else is searched than that."""
         await self._require_ready()
+        self.serving.alias(tenant)
+        await self.indexes.require_served(tenant)
         return await inventory.held(self.cluster, self.indexes.heads, tenant)
 
     async def check(self) -> None:
-        """Search every index for nothing. Raises UpstreamUnavailableError when that fails."""
+        """Search for nothing what this process's tenants are searched in; all tenants while it has none.
+
+        Raises UpstreamUnavailableError when that fails, or when anything else is searched than the records of the tenants name.
+        """
         await self._require_ready()
-        body = {"size": 0, "query": {"match_none": {}}}
-        if await self.cluster.search_many(f"{self.cluster.rules.prefix}-*", [body]) is None:
-            message = "The search engine holds no index of this gateway."
+        tenants = self.serving.tenants() or await self.indexes.heads.tenants()
+        served = [tenant for tenant in tenants if await self.indexes.require_served(tenant)]
+        indexes = [self.cluster.rules.heads, *(self.cluster.rules.alias(tenant) for tenant in served)]
+        if await self.cluster.search_many(",".join(indexes), [{"size": 0, "query": {"match_none": {}}}]) is None:
+            message = "An index or an alias of this gateway is missing: rebuild the index."
             raise UpstreamUnavailableError(message)
 
     async def close(self) -> None:
@@ -116,10 +134,6 @@ class OpenSearchIndex:
                 await self.indexes.prepare()
                 self._is_ready = True
 
-    def _searched(self, tenant: TenantId) -> str:
-        rules = self.cluster.rules
-        return ",".join(rules.alias(tenant, group) for group in rules.groups())
-
     async def _require_nothing_lost(self, tenant: TenantId) -> None:
         """Tell a tenant that never stored anything from one whose index or alias is gone: the latter is no empty result."""
         if await self.indexes.heads.generations(tenant) is not None:
@@ -127,12 +141,12 @@ class OpenSearchIndex:
             raise UpstreamUnavailableError(message)
 
 
-async def open_opensearch_index(rules: OpenSearchRules, *, dictionary: frozenset[str] = frozenset()) -> OpenSearchIndex:
+async def open_opensearch_index(rules: OpenSearchRules, *, dictionary: frozenset[str] = frozenset(), model: str = "") -> OpenSearchIndex:
     """The engine, its server and indexes checked. A cluster that does not answer yet is checked with the first request instead.
 
     Raises ConfigurationError for a server, an index or a certificate file this program cannot work with; it says what mends it.
     """
-    opened = OpenSearchIndex(rules, dictionary=dictionary)
+    opened = OpenSearchIndex(rules, dictionary=dictionary, model=model)
     try:
         await opened.check()
     except UpstreamUnavailableError:

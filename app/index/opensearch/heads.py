@@ -18,6 +18,7 @@ from app.index.opensearch.documents import malformed
 from app.index.opensearch.rules import head_key, tenant_key
 
 _ATTEMPTS = 30
+_MOST_TENANTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +80,34 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """Which generations of a tenant are written to; searches go to the one behind the alias, the first."""
+    """Which generations of a tenant are written to; searches go to the one behind the alias, the first.
+
+    `own` are the collections with an index of their own, by generation: a changed setting holds for the next one that is built.
+    """
 
     live: int
     building: int | None = None
+    own: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    is_old: bool = False
+    """Written by an earlier release, which named no collections."""
 
     @property
     def written(self) -> tuple[int, ...]:
         """All that a write goes to."""
         return (self.live,) if self.building is None else (self.live, self.building)
 
+    @property
+    def is_swapped(self) -> bool:
+        """Whether the other one, which is older, served before: it is kept to be looked at, and serves no more."""
+        return self.building is not None and self.building < self.live
+
+    def groups(self, generation: int) -> tuple[str, ...]:
+        """The groups of one: the common one and the collections with an index of their own."""
+        return ("", *self.own.get(generation, ()))
+
 
 Change = Callable[[Head | None], Head | None]
+ChangeAll = Callable[[Mapping[int, Head]], Mapping[int, Head] | None]
 
 
 class Heads:
@@ -119,36 +136,30 @@ class Heads:
         (`None`: whichever it belongs to), document and generation. Raises ConflictError when the document belongs to another tenant.
         """
         tenant, document_id, generation = target
+
+        def changed(heads: Mapping[int, Head]) -> Mapping[int, Head] | None:
+            wanted = change(heads.get(generation))
+            return None if wanted is None else {**heads, generation: wanted}
+
+        return await self.change_all(tenant, document_id, changed)
+
+    async def change_all(self, tenant: TenantId | None, document_id: DocumentId, change: ChangeAll) -> Record | None:
+        """Change a document's heads in all generations at once, as `change` does one; without any left the record goes too."""
         for _ in range(_ATTEMPTS):
             record = await self.record(document_id)
             if record is not None and tenant is not None and record.tenant != tenant:
                 message = "A document of this id belongs to another tenant."
                 raise ConflictError(message)
-            wanted = change(None if record is None else record.head(generation))
+            heads = change({} if record is None else record.heads)
             owner = record.tenant if record is not None else tenant
-            if wanted is None or owner is None:
+            if heads is None or owner is None:
                 return record
-            fresh = Record(owner, document_id, {**(record.heads if record else {}), generation: wanted}, record.seen if record else None)
             try:
-                return await self._put(fresh)
+                return await self._put(Record(owner, document_id, heads, record.seen if record else None))
             except VersionConflictError:
                 continue
         message = "Another writer keeps changing this document."
         raise UpstreamUnavailableError(message)
-
-    async def drop(self, record: Record, generation: int) -> bool:
-        """Forget a head of one generation, and the record with the last one; false when somebody else changed it in the meantime."""
-        heads = {number: head for number, head in record.heads.items() if number != generation}
-        try:
-            if heads:
-                await self._put(replace(record, heads=heads))
-            else:
-                await self._cluster.ask(
-                    "DELETE", path_of(self._index, "_doc", head_key(record.document_id)), params=_condition(record.seen)
-                )
-        except VersionConflictError:
-            return False
-        return True
 
     async def generations(self, tenant: TenantId) -> tuple[Generations, tuple[int, int]] | None:
         """Which generations a tenant has, and where that record stood; `None` for a tenant that never stored anything."""
@@ -157,23 +168,41 @@ class Heads:
             return None
         try:
             state = found["_source"]["state"]
-            return Generations(state["live"], state["building"]), (found["_seq_no"], found["_primary_term"])
-        except (KeyError, TypeError) as error:
+            own = {int(number): tuple(names) for number, names in state.get("own", {}).items()}
+            present = Generations(state["live"], state["building"], own, is_old="own" not in state)
+            return present, (found["_seq_no"], found["_primary_term"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise malformed() from error
+
+    async def tenants(self) -> list[TenantId]:
+        """Every tenant that has stored anything."""
+        await self._cluster.refresh(self._index)
+        body = {"size": _MOST_TENANTS, "track_total_hits": False, "query": {"term": {"kind": "tenant"}}, "_source": ["tenant"]}
+        replies = await self._cluster.search_many(self._index, [body])
+        if replies is None:
+            message = "The index of heads is missing."
+            raise UpstreamUnavailableError(message)
+        return sorted(TenantId(hit["_source"]["tenant"]) for hit in replies[0]["hits"]["hits"])
 
     async def put_generations(self, tenant: TenantId, wanted: Generations, seen: tuple[int, int] | None) -> None:
         """Write a tenant's record. Raises VersionConflictError when it is not as it was read."""
-        body = {"kind": "tenant", "tenant": tenant, "state": {"live": wanted.live, "building": wanted.building}}
+        own = {str(number): list(wanted.own.get(number, ())) for number in wanted.written}
+        state = {"live": wanted.live, "building": wanted.building, "own": own}
+        body = {"kind": "tenant", "tenant": tenant, "state": state}
         await self._cluster.ask("PUT", path_of(self._index, "_doc", tenant_key(tenant)), body, _condition(seen))
 
-    async def _put(self, record: Record) -> Record:
+    async def _put(self, record: Record) -> Record | None:
+        path = path_of(self._index, "_doc", head_key(record.document_id))
+        if not record.heads:
+            if record.seen is not None:
+                await self._cluster.ask("DELETE", path, params=_condition(record.seen))
+            return None
         body = {
             "kind": "document",
             "tenant": record.tenant,
             "document_id": record.document_id,
             "state": {str(number): head.to_state() for number, head in record.heads.items()},
         }
-        path = path_of(self._index, "_doc", head_key(record.document_id))
         written = await self._cluster.ask("PUT", path, body, _condition(record.seen))
         if written is None:
             raise malformed()

@@ -35,8 +35,9 @@ async def held(cluster: Cluster, heads: Heads, tenant: TenantId, generation: int
     if found is None:
         return []
     number = found[0].live if generation is None else generation
+    indexes = ",".join(cluster.rules.index(tenant, number, group) for group in found[0].groups(number))
     wanted = {document_id: head async for document_id, head in _heads(cluster, tenant, number)}
-    counted = {document_id: counts async for document_id, counts in _chunks(cluster, tenant, number)}
+    counted = {document_id: counts async for document_id, counts in _chunks(cluster, indexes)}
     return [_document(name, wanted.get(name), counted.get(name)) for name in sorted({*wanted, *counted})]
 
 
@@ -71,8 +72,7 @@ async def _heads(cluster: Cluster, tenant: TenantId, generation: int) -> AsyncIt
         after = hits[-1]["sort"]
 
 
-async def _chunks(cluster: Cluster, tenant: TenantId, generation: int) -> AsyncIterator[tuple[str, _Counted]]:
-    indexes = ",".join(cluster.rules.index(tenant, generation, group) for group in cluster.rules.groups())
+async def _chunks(cluster: Cluster, indexes: str) -> AsyncIterator[tuple[str, _Counted]]:
     await cluster.refresh(indexes)
     after: Body | None = None
     while True:

@@ -1,19 +1,20 @@
 """Changes to what is indexed. Each writes what it wants into the document's head, then brings the chunks in line; all may be repeated."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 from app.domain.content import DocumentId
+from app.domain.identity import TenantId
 from app.domain.search import AccessFacts, ChunkVectors, IndexedChunk
-from app.errors import ConfigurationError, ConflictError, UpstreamUnavailableError
+from app.errors import ConflictError
 from app.index.facts import encode_facts
-from app.index.opensearch.chunks import Chunks, Listed, Place
-from app.index.opensearch.connection import Cluster, VersionConflictError, path_of
-from app.index.opensearch.documents import Document, StoredChunk, words_digest
+from app.index.opensearch.chunks import Chunks, Place
+from app.index.opensearch.connection import Cluster
+from app.index.opensearch.documents import StoredChunk, words_digest
 from app.index.opensearch.heads import Head, Heads, StoredVersion
 from app.index.opensearch.indexes import Indexes
-from app.index.opensearch.rules import model_key
-from app.index.words import clean
+from app.index.opensearch.vectors import OtherModelError, Vectors
 
 _ATTEMPTS = 30
 
@@ -26,58 +27,100 @@ class Writer:
         self._indexes = indexes
         self._heads: Heads = indexes.heads
         self._chunks = Chunks(cluster, indexes.heads)
+        self._vectors = Vectors(cluster, indexes.heads)
 
     async def put_version(self, facts: AccessFacts, version: int, chunks: Sequence[IndexedChunk]) -> None:
         """Store a version's words. A repeat with the same words keeps its vectors; with other words it replaces everything."""
         stored = [StoredChunk.of(facts.document_id, version, chunk) for chunk in chunks]
-        generations = await self._indexes.ensure(facts.tenant)
-        for generation in generations.written:
-            await self._put_version(Place(facts.tenant, facts.document_id, generation), facts, (version, stored))
+        await self._indexes.ensure(facts.tenant)
+        async for place in self._written(facts.tenant, facts.document_id):
+            await self._put_version(place, facts, (version, stored))
 
     async def put_vectors(self, document_id: DocumentId, version: int, vectors: Sequence[ChunkVectors], model_digest: str) -> None:
-        """Add embeddings to stored chunks; a version no longer stored is left alone."""
-        for place, head in await self._places(document_id):
-            if version in head.versions and not head.is_removed and vectors:
-                await self._put_vectors(place, (version, head), vectors, model_digest)
+        """Add embeddings to stored chunks; a version no longer stored is left alone.
+
+        Beside a generation that takes them, one that holds another model's keeps those: it is on its way out or being replaced.
+        """
+        done: set[int] = set()
+        refusals: list[OtherModelError] = []
+        while vectors and (found := await self._places(document_id, done, version)).places:
+            for place, _ in found.places:
+                try:
+                    await self._vectors.put(place, version, vectors, model_digest)
+                except OtherModelError as error:
+                    refusals.append(error)
+                done.add(place.generation)
+        if refusals and len(refusals) == len(done):
+            raise refusals[0]
 
     async def make_live(self, document_id: DocumentId, version: int) -> None:
-        """Serve a stored version under its facts and drop the older ones. Raises ConflictError when it is not stored."""
-        places = await self._places(document_id)
-        if not any(version in head.versions and not head.is_removed for _, head in places):
-            raise _not_stored()
-        for place, head in places:
-            # A generation that is being built may not have this version yet: whoever builds it brings it.
-            if version in head.versions and not head.is_removed:
+        """Serve a stored version under its facts and drop the older ones. Raises ConflictError when it is not stored where searches go."""
+        done: set[int] = set()
+        while (found := await self._places(document_id, done, version)).places:
+            for place, _ in found.places:
+                # A generation that is being built may not have this version yet: whoever builds it brings it.
                 await self._heads.change((None, document_id, place.generation), lambda known: _with_live(known, version))
                 await self._chunks.settle(place)
+                done.add(place.generation)
+        if found.live not in done:
+            # Stored before a rebuild began and not copied, as it was not live then: its writer must store it again.
+            raise _not_stored()
 
     async def put_access(self, facts: AccessFacts) -> None:
         """Replace the facts of a document and of its stored versions; facts older than those stored are ignored."""
-        for place, _ in await self._places(facts.document_id):
-            target = (facts.tenant, facts.document_id, place.generation)
-            changed = await self._heads.change(target, lambda known: _with_facts(known, facts))
-            if changed is not None and (head := changed.head(place.generation)) is not None and head.live is not None:
-                await self._chunks.settle(place)
+        done: set[int] = set()
+        while places := (await self._places(facts.document_id, done)).places:
+            for place, _ in places:
+                target = (facts.tenant, facts.document_id, place.generation)
+                changed = await self._heads.change(target, lambda known: _with_facts(known, facts))
+                if changed is not None and (head := changed.head(place.generation)) is not None and head.live is not None:
+                    await self._chunks.settle(place)
+                done.add(place.generation)
 
-    async def remove(self, document_id: DocumentId) -> None:
-        """Delete everything known of a document, its head last: until then a repeat knows that there is something left to do."""
-        for place, _ in await self._places(document_id):
-            changed = await self._heads.change((None, document_id, place.generation), _removed)
-            await self._chunks.settle(place)
-            record = await self._heads.record(document_id) if changed is not None else None
-            head = None if record is None else record.head(place.generation)
-            if record is not None and head is not None and head.is_removed and not await self._heads.drop(record, place.generation):
-                message = "Another writer keeps changing this document."
-                raise UpstreamUnavailableError(message)
+    async def remove(self, tenant: TenantId, document_id: DocumentId) -> None:
+        """Delete everything known of a tenant's document, its heads last, those of dropped generations too: they name principals.
 
-    async def _places(self, document_id: DocumentId) -> list[tuple[Place, Head]]:
-        """The generations in which a document is known, among those that are still written to."""
+        Every written generation is looked through, head or no head: a bulk request may arrive after a removal, and an index of
+        chunks may be restored from before one. Their words would stay for ever.
+        """
         record = await self._heads.record(document_id)
-        if record is None:
-            return []
-        found = await self._heads.generations(record.tenant)
-        written = () if found is None else found[0].written
-        return [(Place(record.tenant, document_id, number), head) for number, head in record.heads.items() if number in written]
+        is_known = record is not None and record.tenant == tenant
+        if is_known:
+            await self._heads.change_all(tenant, document_id, _all_removed)
+        written: list[int] = []
+        async for place in self._written(tenant, document_id):
+            await self._chunks.settle(place)
+            written.append(place.generation)
+        if is_known:
+            await self._heads.change_all(tenant, document_id, lambda heads: _without_removed(heads, written))
+
+    async def _written(self, tenant: TenantId, document_id: DocumentId) -> AsyncIterator[Place]:
+        """Every generation that is written to, those too that are begun meanwhile: a write that misses one is undone by its swap."""
+        done: set[int] = set()
+        while True:
+            found = await self._heads.generations(tenant)
+            left = [number for number in (found[0].written if found else ()) if number not in done]
+            if found is None or not left:
+                return
+            yield Place(tenant, document_id, left[0], found[0].groups(left[0]))
+            done.add(left[0])
+
+    async def _places(self, document_id: DocumentId, done: AbstractSet[int], version: int | None = None) -> "_Found":
+        """Where a document is known, with this version if one is named, among the generations that are written to and not done yet.
+
+        Asked until there is none left: a generation that is begun, or given the document, during a write would serve what was before.
+        """
+        record = await self._heads.record(document_id)
+        found = None if record is None else await self._heads.generations(record.tenant)
+        if record is None or found is None:
+            return _Found(None, [])
+        places = []
+        for number in found[0].written:
+            head = record.head(number)
+            if head is None or number in done or (version is not None and (head.is_removed or version not in head.versions)):
+                continue
+            places.append((Place(record.tenant, document_id, number, found[0].groups(number)), head))
+        return _Found(found[0].live, places)
 
     async def _put_version(self, place: Place, facts: AccessFacts, given: tuple[int, list[StoredChunk]]) -> None:
         version, chunks = given
@@ -104,71 +147,12 @@ class Writer:
             if head is not None and head.live == version:
                 await self._chunks.settle(place)
 
-    async def _put_vectors(self, place: Place, target: tuple[int, Head], vectors: Sequence[ChunkVectors], model_digest: str) -> None:
-        version, head = target
-        by_id = {clean(item.chunk_id): item for item in vectors}
-        for item in vectors:
-            if len(item.chunk) != self._cluster.rules.dim:
-                message = "The vectors are not as wide as the index was made for: rebuild the index for this embedding model."
-                raise ConfigurationError(message)
-        for _ in range(_ATTEMPTS):
-            listed = {one.chunk_id: one for one in await self._chunks.listed(place) if one.version == version}
-            if not listed:
-                return
-            if not by_id.keys() <= listed.keys():
-                message = "Vectors were given for chunks this version does not have."
-                raise ConflictError(message)
-            await self._require_model(place, model_digest)
-            if await self._write_vectors(place, [listed[name] for name in by_id], by_id):
-                if head.live == version:
-                    await self._cluster.refresh(self._chunks.indexes(place))
-                return
-        message = "Another writer keeps changing this document."
-        raise UpstreamUnavailableError(message)
 
-    async def _write_vectors(self, place: Place, listed: list[Listed], by_id: dict[str, ChunkVectors]) -> bool:
-        """Write chunks with their vectors as they stand otherwise; false when somebody else changed one in the meantime."""
-        stored = await self._chunks.stored(place, listed)
-        record = await self._heads.record(place.document_id)
-        head = None if record is None else record.head(place.generation)
-        facts = None if head is None else head.served_facts(place.document_id)
-        operations = []
-        for one, chunk in stored:
-            fresh = chunk.with_vectors(by_id[chunk.chunk_id])
-            if fresh == chunk:
-                continue
-            is_live = one.is_live and facts is not None and head is not None and head.live == one.version
-            document: Document = fresh.live(facts) if is_live and facts is not None else fresh.waiting(place.tenant)
-            operations.append(self._chunks.operation(place, fresh, document, one))
-        is_whole = len(stored) == len(listed) and await self._cluster.write(operations)
-        again = await self._heads.record(place.document_id)
-        # Facts that changed since were settled before these writes, or will find them.
-        return is_whole and (again.seen if again else None) == (record.seen if record else None)
-
-    async def _require_model(self, place: Place, model_digest: str) -> None:
-        """Refuse vectors of another model while any are stored: cosines between two models mean nothing."""
-        path = path_of(self._cluster.rules.heads, "_doc", model_key(place.tenant, place.generation))
-        found = await self._cluster.ask("GET", path)
-        held = found["_source"]["state"]["model"] if found is not None and found.get("found") else None
-        if held == model_digest:
-            return
-        if held is not None and await self._has_vectors(place):
-            message = "The index holds vectors of another embedding model: rebuild the index."
-            raise ConfigurationError(message)
-        condition = {"op_type": "create"}
-        if found is not None and held is not None:
-            condition = {"if_seq_no": str(found["_seq_no"]), "if_primary_term": str(found["_primary_term"])}
-        body = {"kind": "model", "tenant": place.tenant, "state": {"model": model_digest}}
-        try:
-            await self._cluster.ask("PUT", path, body, condition)
-        except VersionConflictError:
-            await self._require_model(place, model_digest)
-
-    async def _has_vectors(self, place: Place) -> bool:
-        await self._cluster.refresh(self._chunks.indexes(place))
-        body: Document = {"size": 1, "query": {"exists": {"field": "packed"}}, "track_total_hits": False, "stored_fields": "_none_"}
-        replies = await self._cluster.search_many(self._chunks.indexes(place), [body])
-        return replies is None or bool(replies[0]["hits"]["hits"])
+@dataclass(frozen=True, slots=True)
+class _Found:
+    live: int | None
+    """The generation that serves."""
+    places: list[tuple[Place, Head]]
 
 
 def _with_version(head: Head | None, facts: AccessFacts, version: int, digest: str, *, is_anew: bool = False) -> Head:
@@ -202,8 +186,13 @@ def _with_facts(head: Head | None, facts: AccessFacts) -> Head | None:
     return replace(fresh, facts=stored, acl_version=facts.acl_version) if head.acl_version <= facts.acl_version else fresh
 
 
-def _removed(head: Head | None) -> Head | None:
-    return None if head is None else replace(head, live=None, is_removed=True)
+def _all_removed(heads: Mapping[int, Head]) -> Mapping[int, Head] | None:
+    return {number: replace(head, live=None, is_removed=True) for number, head in heads.items()} or None
+
+
+def _without_removed(heads: Mapping[int, Head], written: Sequence[int]) -> Mapping[int, Head] | None:
+    """What somebody else has written anew stays."""
+    return {number: head for number, head in heads.items() if number in written and not head.is_removed}
 
 
 def _not_stored() -> ConflictError:

@@ -54,6 +54,8 @@ class AuditLog:
         self._database = database
         self._signer = signer
         self._trees: dict[str, MerkleTree] = {}
+        self._chains: dict[str, bytes | None] = {}
+        """The chain value where a tree ends, as the database had it: another one there now means that the log was put back."""
         self._trees_lock = asyncio.Lock()
         self._queue: list[_Waiting] = []
         self._flusher: asyncio.Task[None] | None = None
@@ -217,8 +219,12 @@ class AuditLog:
 
     async def _caught_up(self, tx: Transaction, log: str) -> MerkleTree:
         tree = self._trees.setdefault(log, MerkleTree())
+        if tree.size and await audit_rows.chain_at(tx, log, tree.size) != self._chains.get(log):
+            # What is remembered here is not what is there: made anew, it is compared with what the signer remembers.
+            tree = self._trees[log] = MerkleTree()
         while fresh := await audit_rows.leaf_hashes(tx, log, tree.size, tree.size + _PAGE):
             tree.extend(fresh)
+        self._chains[log] = await audit_rows.chain_at(tx, log, tree.size)
         return tree
 
 

@@ -53,11 +53,22 @@ class TendJobs:
     ) -> None:
         async with self.database.write() as tx:
             job, decision = await self._found(tx, caller, job_id)
+            if decision.outcome is Outcome.DENY:
+                decision = await self._own_decision(tx, caller, job)
             if not await change(tx, caller.subject.tenant, job_id):
                 message = f"This job is {job.state.value}: there is nothing to do."
                 raise ConflictError(message)
             fields = {"kind": job.kind.value, "version": job.version}
             await self.audit.record_in(tx, by_caller(caller, decided(event, decision, (about(job.document_id),), fields)))
+
+    async def _own_decision(self, tx: Transaction, caller: Caller, job: Job) -> Decision:
+        """What lets a person change a job of their own whose document they may not read: the right to hand in. Raises NotFoundError."""
+        snapshot = await self.policy.current(tx, caller.subject.tenant)
+        document = await document_rows.get_document(tx, caller.subject.tenant, job.document_id)
+        decision = first_denial(snapshot, caller, document, (Action.INGEST,))
+        if decision is None or decision.outcome is Outcome.DENY:
+            raise NotFoundError
+        return decision
 
     async def _found(self, tx: Transaction, caller: Caller, job_id: str) -> tuple[Job, Decision]:
         snapshot = await self.policy.current(tx, caller.subject.tenant)

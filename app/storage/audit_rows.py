@@ -183,6 +183,14 @@ async def blocks(tx: Transaction, log: str) -> list[Block]:
     return [Block(row.first, row.n, row.root, row.chain) for row in await tx.connection.execute(statement)]
 
 
+async def chain_at(tx: Transaction, log: str, size: int) -> bytes | None:
+    """The chain value of the block that ends at `size`, or `None`."""
+    last = select(audit_block.c.first, audit_block.c.count.label("n"), audit_block.c.chain)
+    last = last.where(audit_block.c.log == log, audit_block.c.first < size).order_by(audit_block.c.first.desc()).limit(1)
+    row = (await tx.connection.execute(last)).one_or_none()
+    return row.chain if row is not None and row.first + row.n == size else None
+
+
 async def put_checkpoint(tx: Transaction, log: str, size: int, note: str, signed_at: datetime) -> None:
     """Keep a signed checkpoint; one of the same size is kept as it is."""
     present = select(audit_checkpoint.c.size).where(audit_checkpoint.c.log == log, audit_checkpoint.c.size == size)

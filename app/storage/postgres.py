@@ -18,8 +18,9 @@ from psycopg.types.json import set_json_loads
 from psycopg.types.string import StrDumperUnknown, TextLoader
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine, ExceptionContext
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from app.errors import ConfigurationError
 
@@ -55,7 +56,7 @@ def conninfo(url: str) -> str:
     return plain
 
 
-def async_engine(url: str, tenant: str, from_json: Callable[[str | bytes], Any], *, writes: bool) -> AsyncEngine:
+def async_engine(url: str, tenant: str, from_json: Callable[[str | bytes], Any], era: "Era", *, writes: bool) -> AsyncEngine:
     """One of the gateway's two engines, each for the rows of one tenant: reads see one snapshot, writes what was committed last.
 
     Two, since a connection's kind is settled when it is opened. Told anew each time, a request that is cut off in that moment leaves its
@@ -70,7 +71,7 @@ def async_engine(url: str, tenant: str, from_json: Callable[[str | bytes], Any],
         hide_parameters=True,
         use_native_hstore=False,
     )
-    event.listen(engine.sync_engine, "handle_error", _drop_stale_connections)
+    era.follow(engine.sync_engine)
     return engine
 
 
@@ -119,6 +120,11 @@ async def _prepare(connection: "_BoundedConnection", first: str) -> None:
     if connection.info.server_version < OLDEST_SERVER:
         message = "This PostgreSQL is too old: version 15 or newer is needed."
         raise ConfigurationError(message)
+    standing = await (await connection.execute("SELECT pg_is_in_recovery()")).fetchone()
+    if standing is None or standing[0]:
+        # It lags behind: what it grants may have been taken back.
+        message = "a standby, which is not read from"
+        raise psycopg.OperationalError(message)
     if first:
         await connection.execute(first)
     await connection.set_autocommit(False)
@@ -137,10 +143,31 @@ class _BoundedConnection(psycopg.AsyncConnection[Any]):
             raise
 
 
-def _drop_stale_connections(context: ExceptionContext) -> None:
-    """Have the pool reconnect after a fail-over: the other connections lead to the same server."""
-    if getattr(context.original_exception, "sqlstate", None) in _STALE_STATES:
-        context.is_disconnect = True
+class Era:
+    """Counts fail-overs as one process sees them. Pools that share one are reconnected together, whichever of them noticed."""
+
+    def __init__(self) -> None:
+        """The first."""
+        self.number = 0
+
+    def follow(self, engine: Engine) -> None:
+        """Have an engine's pool give out connections of this era only: those before lead to a server that is no longer the one."""
+        event.listen(engine, "handle_error", self._look)
+        event.listen(engine, "connect", self._note)
+        event.listen(engine, "checkout", self._require_present)
+
+    def _look(self, context: ExceptionContext) -> None:
+        if getattr(context.original_exception, "sqlstate", None) in _STALE_STATES:
+            context.is_disconnect = True
+        if context.is_disconnect:
+            self.number += 1
+
+    def _note(self, _connection: object, record: ConnectionPoolEntry) -> None:
+        record.info["era"] = self.number
+
+    def _require_present(self, _connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if record.info.get("era") != self.number:
+            raise DisconnectionError
 
 
 # ---- text ----------------------------------------------------------------------------------------------------------------

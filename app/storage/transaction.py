@@ -56,8 +56,9 @@ class Database:
         else:
             from app.storage import postgres  # noqa: PLC0415 - its driver is a tenth of a second of every start on a laptop
 
-            self._reading = postgres.async_engine(url, tenant, _from_json, writes=False)
-            self._writing = postgres.async_engine(url, tenant, _from_json, writes=True)
+            era = postgres.Era()
+            self._reading = postgres.async_engine(url, tenant, _from_json, era, writes=False)
+            self._writing = postgres.async_engine(url, tenant, _from_json, era, writes=True)
         self._writers, self._appenders = asyncio.Lock(), asyncio.Lock()
 
     @asynccontextmanager

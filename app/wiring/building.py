@@ -91,7 +91,8 @@ async def open_services(settings: Settings, *, is_server: bool = False, models: 
             stack.callback(loaded.embedder.close)
         services = await _build(settings, stack, loaded.detector, loaded.embedder)
         await services.audit.start(services.tenant)
-        if settings.background or not await services.has_policy():
+        # A command that only looks must not put the policy of wherever it runs in force for everybody.
+        if (is_server and settings.background) or not await services.has_policy():
             await services.policy_watch.look()
         if is_server and settings.background:
             # An index that is away is compared when it is back, within a minute: the re-check stands meanwhile.

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from app.errors import ConfigurationError
+from app.policy.bundle import read_folder
 from app.storage import job_rows
-from tests.conftest import Gateway
+from tests.conftest import ROOT, Gateway
 
 columns = ("laptop", "company")
 _REASON = "The index holds vectors of another model: rebuild it."
@@ -56,4 +57,15 @@ async def test_nobody_else_learns_of_it(gateway: Gateway, monkeypatch: pytest.Mo
         for path in (f"/v1/jobs/{job_id}/retry", f"/v1/jobs/{job_id}/cancel"):
             assert (await gateway.post(path, person, {})).status_code == 404
         assert (await gateway.get(f"/v1/jobs/{job_id}", person)).status_code == 404
+    assert (await gateway.get(f"/v1/jobs/{job_id}", "hr-partner")).json()["state"] == "failed"
+
+
+async def test_whoever_lost_the_right_to_hand_in_has_nothing_tried_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = await failed(gateway, monkeypatch)
+    files = {name: text for name, text in read_folder(ROOT / "policies").items() if not name.startswith("cases/")}
+    files["rules.csv"] = "\n".join(line for line in files["rules.csv"].splitlines() if "ingest" not in line) + "\n"
+    await gateway.services.activate.run(gateway.services.tenant, files, "user:administrator")
+    assert (await gateway.post("/v1/collections/hr/documents", "hr-partner", BODY)).status_code == 403
+    for path in ("retry", "cancel"):
+        assert (await gateway.post(f"/v1/jobs/{job_id}/{path}", "hr-partner", {})).status_code == 404
     assert (await gateway.get(f"/v1/jobs/{job_id}", "hr-partner")).json()["state"] == "failed"

@@ -113,7 +113,7 @@ async def test_a_policy_that_closes_something_raises_no_alarm(
     for name, content in without_hr(read_folder(ROOT / "policies")).items():
         (folder / name).write_text(content, encoding="utf-8")
     before = await taken_back(gateway)
-    async with open_services(settings_in(gateway.services.settings.data, policies=folder), models=models):
+    async with open_services(settings_in(gateway.services.settings.data, policies=folder), models=models, is_server=True):
         for _ in gateway.replicas:
             found = (await gateway.post("/v1/search", "engineer", _QUESTION)).json()
             assert not any("parental" in one["title"].lower() for one in found["passages"])

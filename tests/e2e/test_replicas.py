@@ -54,7 +54,7 @@ async def test_a_replica_of_the_last_release_that_restarts_does_not_bring_its_ol
     async with open_services(settings_in(company, policies=new), models=models) as services:
         new_digest = (await services.activate.run_folder(services.tenant, new, "system:test")).digest
     assert new_digest != old_digest
-    async with open_services(settings_in(company), models=models) as services, services.database.read() as tx:
+    async with open_services(settings_in(company), models=models, is_server=True) as services, services.database.read() as tx:
         assert (await tx.connection.exec_driver_sql("SELECT digest FROM policy_state")).scalar_one() == new_digest
 
 
@@ -107,3 +107,14 @@ async def test_a_standstill_stops_every_replica_and_is_said_by_readiness(gateway
         answered = await gateway.post("/v1/answers", "engineer", QUESTION)
         ready = await gateway.client.get("/readyz")
         assert (answered.status_code, ready.status_code) == ((503, 503) if state else (200, 200))
+
+
+async def test_a_command_that_only_looks_puts_no_policy_in_force(company: Path, models: Models, tmp_path: Path) -> None:
+    """As `portcullis audit verify` opens an installation: on a machine where another policy folder lies, or none is named."""
+    async with open_services(settings_in(company), models=models) as services, services.database.read() as tx:
+        before = (await tx.connection.exec_driver_sql("SELECT digest FROM policy_state")).scalar_one()
+    other = another_revision(company, tmp_path / "other")
+    async with open_services(settings_in(company, policies=other), models=models) as services:
+        assert (await services.trail.verify(services.tenant)).is_intact
+        async with services.database.read() as tx:
+            assert (await tx.connection.exec_driver_sql("SELECT digest FROM policy_state")).scalar_one() == before

@@ -115,11 +115,11 @@ async def test_a_policy_activated_by_another_process_binds_the_next_request(
     folder = tmp_path_factory.mktemp("policies")
     for name, text in without_hr(read_folder(ROOT / "policies")).items():
         (folder / name).write_text(text, encoding="utf-8")
-    async with open_services(settings_in(gateway.services.settings.data, policies=folder), models=models) as other:
+    async with open_services(settings_in(gateway.services.settings.data, policies=folder), models=models, is_server=True) as other:
         assert other.policy_watch.problem is None
         await assert_gone(gateway, document_id, kept)
     # What a policy opens is open as soon: the search of the very next request is not made on the rules of the one before.
-    async with open_services(settings_in(gateway.services.settings.data), models=models) as other:
+    async with open_services(settings_in(gateway.services.settings.data), models=models, is_server=True) as other:
         if other.database.is_sqlite:
             assert other.policy_watch.problem is None
         else:

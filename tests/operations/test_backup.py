@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.errors import UpstreamUnavailableError
 from app.govern.receipts import receipt_problem
 from app.observability import RECHECK_DROPPED
 from app.wiring import Models, Services, open_services, sign_forever

@@ -1,15 +1,19 @@
 """Policy files that do not load: each is refused with its file and line, and none half way."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from app.domain.access import Acl, Action, Outcome, Resource
 from app.domain.identity import Principal, Subject, SubjectId, TenantId
 from app.errors import PolicyInvalidError
-from app.policy.bundle import parse_bundle, read_folder
+from app.policy.book import PolicyBook
+from app.policy.bundle import digest_of, parse_bundle, read_folder
 from app.policy.cases import read_cases, run_cases
 from app.policy.snapshot import Snapshot, gateway_resource
+from app.storage import policy_rows
+from tests.conformance.stores import Store
 from tests.conftest import ROOT
 
 FILES = read_folder(ROOT / "policies")
@@ -119,3 +123,18 @@ def test_a_changed_file_changes_the_digest_and_the_same_files_do_not() -> None:
     first, second = parse_bundle(FILES), parse_bundle(dict(reversed(FILES.items())))
     assert first.digest == second.digest
     assert parse_bundle(_with("labels.yaml", FILES["labels.yaml"] + "\n# x\n")).digest != first.digest
+
+
+async def test_a_bundle_that_was_changed_beneath_its_digest_is_not_put_in_force(store: Store) -> None:
+    files, tenant, now = read_folder(ROOT / "policies"), TenantId("sample"), datetime.now(UTC)
+    async with store.opened() as database:
+        async with database.write() as tx:
+            await policy_rows.put_bundle(tx, tenant, digest_of(files), files, now)
+            await policy_rows.activate(tx, tenant, policy_rows.ActivePolicy(1, digest_of(files), now, "a", "a"))
+        async with database.read() as tx:
+            assert (await PolicyBook().current(tx, tenant)).digest == digest_of(files)
+        changed = "replace(CAST(files AS text), 'all-employees,sample,hr', 'visitors,sample,hr')"
+        store.meddle(f"UPDATE policy_bundle SET files = {f'CAST({changed} AS json)' if store.is_postgres else changed}")  # noqa: S608 - our own text
+        async with database.read() as tx:
+            with pytest.raises(PolicyInvalidError, match="somebody changed it"):
+                await PolicyBook().current(tx, tenant)

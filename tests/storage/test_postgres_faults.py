@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
@@ -20,10 +20,10 @@ from app.domain.audit import AuditEvent, EventId, EventType
 from app.domain.content import Collection
 from app.domain.identity import TenantId
 from app.errors import AuditUnavailableError, UpstreamUnavailableError
-from app.storage import collection_rows
+from app.storage import collection_rows, policy_rows
 from app.storage.transaction import Database
 from tests.conformance.stores import MIGRATIONS
-from tests.services.postgres import Cluster, Server
+from tests.services.postgres import FAST, Cluster, Server
 
 T = TenantId("sample")
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -259,3 +259,66 @@ async def test_times_on_record_never_go_back_whatever_the_clock_does(
         assert first < second < third
         report = await verify_log(database, T, log.verifier_key(T), None)
         assert report.is_intact, report.problems
+
+
+async def test_reads_follow_a_switch_over_as_writes_do() -> None:
+    """The old primary lives on, fenced: a pool that went on reading there would never see what is taken back on the new one."""
+    old, new, tenant = Server.make({**FAST, "wal_level": "replica", "max_wal_senders": "5"}), None, TenantId("sample")
+    try:
+        old.start()
+        cluster = Cluster(old.url())
+        cluster.prepare(MIGRATIONS)
+        name = cluster.fresh()
+        new = old.standby("second")
+        new.start()
+        hosts = f"127.0.0.1:{old.port},127.0.0.1:{new.port}"
+        database = Database(f"postgresql://all_in_one@{hosts}/{name}?target_session_attrs=read-write", "sample")
+
+        async def activate(digest: str, epoch: int) -> None:
+            async with database.write() as tx:
+                await policy_rows.put_bundle(tx, tenant, digest, {"a": "b"}, datetime.now(UTC))
+                await policy_rows.activate(tx, tenant, policy_rows.ActivePolicy(epoch, digest, datetime.now(UTC), "a", "a"))
+
+        async def in_force() -> str:
+            async with database.read() as tx:
+                found = await policy_rows.active(tx, tenant)
+            return "" if found is None else found.digest
+
+        await activate("sha256:open", 1)
+        assert await in_force() == "sha256:open"
+        with closing(psycopg.connect(old.url(), autocommit=True)) as admin:
+            admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            admin.execute("SELECT pg_reload_conf()")
+        await asyncio.to_thread(new.promote)
+        for _ in range(50):
+            with suppress(UpstreamUnavailableError):
+                await activate("sha256:closed", 2)
+                break
+            await asyncio.sleep(0.2)
+        assert {await in_force() for _ in range(5)} == {"sha256:closed"}
+        await database.close()
+    finally:
+        for one in (old, new):
+            if one is not None:
+                one.remove()
+
+
+async def test_a_standby_is_never_read() -> None:
+    """It lags: what it grants may have been taken back."""
+    primary, standby = Server.make({**FAST, "wal_level": "replica", "max_wal_senders": "5"}), None
+    try:
+        primary.start()
+        cluster = Cluster(primary.url())
+        cluster.prepare(MIGRATIONS)
+        name = cluster.fresh()
+        standby = primary.standby("second")
+        standby.start()
+        database = Database(f"postgresql://all_in_one@127.0.0.1:{standby.port}/{name}", "sample")
+        with pytest.raises(UpstreamUnavailableError):
+            async with database.read() as tx:
+                await policy_rows.active(tx, TenantId("sample"))
+        await database.close()
+    finally:
+        for one in (primary, standby):
+            if one is not None:
+                one.remove()

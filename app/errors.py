@@ -83,6 +83,10 @@ class UpstreamUnavailableError(PortcullisError):
     retryable = True
 
 
+class UpstreamRefusedError(UpstreamUnavailableError):
+    """Such a part answered, and does not take this request: waiting alone mends nothing."""
+
+
 class AuditUnavailableError(PortcullisError):
     """The log could not take the record, so nothing is released."""
 

@@ -55,7 +55,7 @@ async def measure(one: Column, n_documents: int) -> dict[str, object]:
     """Take everything in while somebody searches, then embed the same texts bare."""
     async with open_services(one.settings(embed_threads=_WORKERS)) as services:
         caller = await caller_as(services, "administrator")
-        await services.collections.create(caller, _collection(services))
+        await services.collections.create(caller, collection_of(services))
         demo = services.identity.demo
         assert demo is not None  # noqa: S101 - the measurement runs in demo mode
         token, port = demo.access_token("engineer"), server.free_port()
@@ -161,7 +161,8 @@ def _quantiles(name: str, taken_ms: list[float]) -> dict[str, object]:
     return {f"{name}_p{share}_ms": round(float(np.quantile(taken_ms, share / 100)), 1) for share in (50, 95)}
 
 
-def _collection(services: Services) -> Collection:
+def collection_of(services: Services) -> Collection:
+    """A collection that every employee of the sample company may read."""
     return Collection(
         services.tenant, "company", "Company", "policy-steward", "internal", ("en",), None, "standard", "default", datetime.now(UTC)
     )

@@ -30,12 +30,13 @@ import numpy as np
 
 from app.cli.options import caller_as
 from app.domain.access import Acl, AclMode
-from app.domain.content import Chunk, ChunkId, Collection, Document, DocumentId, DocumentState, Sentence
+from app.domain.content import Chunk, ChunkId, Document, DocumentId, DocumentState, Sentence
 from app.domain.search import AccessFacts, ChunkVectors
 from app.ingest.analysis import AnalyzedDocument, indexed_chunks
 from app.storage import document_rows
 from app.storage.document_shapes import AnalyzedChunk, VersionRow
 from app.wiring import Services, open_services
+from bench.company_ingest import collection_of
 from bench.company_servers import Column, column
 from bench.made import server
 from bench.made.company import ROOT
@@ -152,10 +153,7 @@ async def _fill(services: Services, n_chunks: int) -> set[str]:
     """Put everything into register and index; returns the ids of documents that are closed."""
     now = datetime.now(UTC)
     texts, vectors = await embedded_passages(n_chunks)
-    company = Collection(
-        services.tenant, "company", "Company", "policy-steward", "internal", ("en",), None, "standard", "default", datetime.now(UTC)
-    )
-    await services.collections.create(await caller_as(services, "administrator"), company)
+    await services.collections.create(await caller_as(services, "administrator"), collection_of(services))
     closed: set[str] = set()
     for number, start in enumerate(range(0, n_chunks, _A_DOCUMENT)):
         document_id, part = DocumentId(f"doc_bench_{number:06}"), texts[start : start + _A_DOCUMENT]

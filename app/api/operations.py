@@ -27,7 +27,7 @@ async def health() -> dict[str, str]:
 @router.get("/readyz")
 async def ready(request: Request) -> Response:
     """Each dependency by name: `ok`, or why not. 503 when one is not."""
-    report = await services_of(request).readiness()
+    report = await services_of(request).readiness(is_public=True)
     is_ready = all(value == "ok" for value in report.values())
     body: dict[str, Any] = {"status": "ok" if is_ready else "not_ready", "checks": report}
     return Response(orjson.dumps(body), 200 if is_ready else 503, {"Cache-Control": "no-store"}, "application/json")

@@ -105,7 +105,8 @@ def problem_of(error: PortcullisError) -> tuple[ProblemType, dict[str, Any]]:
         "type": f"/problems/{kind.name}",
         "title": kind.title,
         "status": kind.status,
-        "detail": error.detail,
+        # What is wrong with an installation names its paths and indexes: operators find it in the log and by `portcullis doctor`.
+        "detail": kind.meaning if isinstance(error, ConfigurationError) else error.detail,
         "code": error.code,
         "retryable": error.retryable,
     }
@@ -124,6 +125,8 @@ def problem_response(request: Request, error: PortcullisError) -> Response:
         SIGN_IN_REFUSED.labels(error.reason.partition(":")[0]).inc()
         _log.info("token_refused", reason=error.reason)
         headers["WWW-Authenticate"] = 'Bearer realm="portcullis"'
+    if isinstance(error, ConfigurationError):
+        _log.error("configuration_wrong", reason=error.detail)
     if isinstance(error, AuditUnavailableError):
         AUDIT_REFUSED.inc()
         _log.error("release_refused_without_record")

@@ -14,7 +14,14 @@ from app.audit.log import AuditLog
 from app.domain.access import Outcome
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import DocumentState
-from app.errors import AuditUnavailableError, ConfigurationError, LimitExceededError, UnsupportedContentError, UpstreamUnavailableError
+from app.errors import (
+    AuditUnavailableError,
+    ConfigurationError,
+    InvalidInputError,
+    LimitExceededError,
+    UpstreamRefusedError,
+    UpstreamUnavailableError,
+)
 from app.ingest.document import IngestDocument
 from app.ingest.vectors import EmbedDocument
 from app.observability import JOBS, logger
@@ -93,13 +100,14 @@ class Worker:
         try:
             async with _kept(self.database, job, work):
                 await work
-        except (UnsupportedContentError, LimitExceededError) as error:
+        except (InvalidInputError, LimitExceededError) as error:
+            # Content that cannot be read, or that the index does not take: trying again would end alike.
             await self._quarantine(job, error.detail)
+        except (UpstreamRefusedError, ConfigurationError) as error:
+            await self._retry(job, error.detail)
         except (UpstreamUnavailableError, AuditUnavailableError) as error:
             await self._put_off(job, error.detail)
             return _Turn.PUT_OFF
-        except ConfigurationError as error:
-            await self._retry(job, error.detail)
         except asyncio.CancelledError:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # this runs in a task
                 await self._hand_back(job)

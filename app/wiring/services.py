@@ -13,7 +13,7 @@ from app.audit.log import AuditLog
 from app.domain.content import Collection
 from app.domain.identity import TenantId
 from app.domain.ports import PassageIndex
-from app.errors import PolicyInvalidError, PortcullisError
+from app.errors import ConfigurationError, PolicyInvalidError, PortcullisError
 from app.govern.activate import ActivatePolicyBundle
 from app.govern.collections import ManageCollections
 from app.govern.document_changes import ChangeDocuments
@@ -46,6 +46,7 @@ from app.settings import Settings
 from app.storage import policy_rows
 from app.storage.transaction import Database
 
+_NOT_CONFIGURED = "It is not as it must be: `portcullis doctor` says why."
 _log = logger(__name__)
 
 
@@ -153,8 +154,8 @@ class Services:
         async with self.database.read() as tx:
             return await policy_rows.active(tx, self.tenant) is not None
 
-    async def readiness(self) -> dict[str, str]:
-        """Each dependency by name: `ok`, or why not."""
+    async def readiness(self, *, is_public: bool = False) -> dict[str, str]:
+        """Each dependency by name: `ok`, or why not; to the public without what only names of this installation explain."""
         checks: dict[str, Callable[[], Awaitable[None]]] = {
             "database": self.database.check,
             "index": self.index.check,
@@ -167,7 +168,7 @@ class Services:
                 await check()
                 report[name] = "ok"
             except PortcullisError as error:
-                report[name] = error.detail
+                report[name] = _NOT_CONFIGURED if is_public and isinstance(error, ConfigurationError) else error.detail
         return report
 
     async def _policy_ready(self) -> None:

@@ -23,10 +23,14 @@ class Proxy:
     target: str
     requests: list[tuple[str, bytes]] = field(default_factory=list)
     change: Callable[[str, Json], Json] = lambda _, reply: reply
+    refuses: dict[str, int] = field(default_factory=dict)
+    """Paths that are answered with a status and never reach the server."""
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.requests.append((request.path, body))
+        if request.path in self.refuses:
+            return web.json_response({"error": {"type": "refused"}}, status=self.refuses[request.path])
         headers = {"content-type": request.headers.get("content-type", "application/json")}
         async with (
             aiohttp.ClientSession() as session,
@@ -38,18 +42,23 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxied(target: str, **changes: object) -> AsyncIterator[tuple[OpenSearchIndex, Proxy]]:
+async def proxy_before(target: str) -> AsyncIterator[tuple[str, Proxy]]:
+    """(address, proxy) before the server at `target`."""
     proxy = Proxy(target)
     application = web.Application(client_max_size=2**26)
     application.router.add_route("*", "/{path:.*}", proxy.pass_on)
     runner = web.AppRunner(application)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    address = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        async with opensearch_engine(opensearch_rules(address, **changes)) as engine:
-            yield engine, proxy
-            proxy.change = lambda _, reply: reply
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", proxy
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def proxied(target: str, **changes: object) -> AsyncIterator[tuple[OpenSearchIndex, Proxy]]:
+    """An engine and the proxy it sends through."""
+    async with proxy_before(target) as (address, proxy), opensearch_engine(opensearch_rules(address, **changes)) as engine:
+        yield engine, proxy
+        proxy.change = lambda _, reply: reply

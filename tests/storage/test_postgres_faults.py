@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
@@ -261,27 +261,38 @@ async def test_times_on_record_never_go_back_whatever_the_clock_does(
         assert report.is_intact, report.problems
 
 
-async def test_reads_follow_a_switch_over_as_writes_do() -> None:
-    """The old primary lives on, fenced: a pool that went on reading there would never see what is taken back on the new one."""
-    old, new, tenant = Server.make({**FAST, "wal_level": "replica", "max_wal_senders": "5"}), None, TenantId("sample")
+@contextmanager
+def pair() -> Iterator[tuple[Server, Server, str]]:
+    """A primary and a standby that follows it, and the name of a migrated database."""
+    primary, standby = Server.make({**FAST, "wal_level": "replica", "max_wal_senders": "5"}), None
     try:
-        old.start()
-        cluster = Cluster(old.url())
+        primary.start()
+        cluster = Cluster(primary.url())
         cluster.prepare(MIGRATIONS)
         name = cluster.fresh()
-        new = old.standby("second")
-        new.start()
+        standby = primary.standby("second")
+        standby.start()
+        yield primary, standby, name
+    finally:
+        for one in (primary, standby):
+            if one is not None:
+                one.remove()
+
+
+async def test_reads_follow_a_switch_over_as_writes_do() -> None:
+    """The old primary lives on, fenced: a pool that went on reading there would never see what is taken back on the new one."""
+    with pair() as (old, new, name):
         hosts = f"127.0.0.1:{old.port},127.0.0.1:{new.port}"
         database = Database(f"postgresql://all_in_one@{hosts}/{name}?target_session_attrs=read-write", "sample")
 
         async def activate(digest: str, epoch: int) -> None:
             async with database.write() as tx:
-                await policy_rows.put_bundle(tx, tenant, digest, {"a": "b"}, datetime.now(UTC))
-                await policy_rows.activate(tx, tenant, policy_rows.ActivePolicy(epoch, digest, datetime.now(UTC), "a", "a"))
+                await policy_rows.put_bundle(tx, T, digest, {"a": "b"}, datetime.now(UTC))
+                await policy_rows.activate(tx, T, policy_rows.ActivePolicy(epoch, digest, datetime.now(UTC), "a", "a"))
 
         async def in_force() -> str:
             async with database.read() as tx:
-                found = await policy_rows.active(tx, tenant)
+                found = await policy_rows.active(tx, T)
             return "" if found is None else found.digest
 
         await activate("sha256:open", 1)
@@ -297,28 +308,13 @@ async def test_reads_follow_a_switch_over_as_writes_do() -> None:
             await asyncio.sleep(0.2)
         assert {await in_force() for _ in range(5)} == {"sha256:closed"}
         await database.close()
-    finally:
-        for one in (old, new):
-            if one is not None:
-                one.remove()
 
 
 async def test_a_standby_is_never_read() -> None:
     """It lags: what it grants may have been taken back."""
-    primary, standby = Server.make({**FAST, "wal_level": "replica", "max_wal_senders": "5"}), None
-    try:
-        primary.start()
-        cluster = Cluster(primary.url())
-        cluster.prepare(MIGRATIONS)
-        name = cluster.fresh()
-        standby = primary.standby("second")
-        standby.start()
+    with pair() as (_, standby, name):
         database = Database(f"postgresql://all_in_one@127.0.0.1:{standby.port}/{name}", "sample")
         with pytest.raises(UpstreamUnavailableError):
             async with database.read() as tx:
-                await policy_rows.active(tx, TenantId("sample"))
+                await policy_rows.active(tx, T)
         await database.close()
-    finally:
-        for one in (primary, standby):
-            if one is not None:
-                one.remove()

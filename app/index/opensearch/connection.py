@@ -18,7 +18,7 @@ from opensearchpy.exceptions import ConnectionError as NoConnection
 from opensearchpy.exceptions import OpenSearchException, TransportError
 from opensearchpy.serializer import JSONSerializer
 
-from app.errors import ConfigurationError, InvalidInputError, UpstreamUnavailableError
+from app.errors import ConfigurationError, InvalidInputError, UpstreamRefusedError, UpstreamUnavailableError
 from app.index.opensearch.documents import malformed
 from app.index.opensearch.rules import OpenSearchRules
 from app.index.opensearch.signing import SigningConnection
@@ -33,6 +33,8 @@ _TOO_MANY = 429
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 _BUSY = {429, 502, 503, 504}
+_LATER = {408, 429}
+"""Refusals that may be none the next time."""
 _BATCH_BYTES = 1_000_000
 _BATCH_ITEMS = 500
 
@@ -278,7 +280,9 @@ def _translated(error: TransportError) -> Exception:
         return UpstreamUnavailableError("The search engine takes no writes: an index is blocked, or its disk is nearly full.")
     if error.status_code in (401, 403):
         return UpstreamUnavailableError("The search engine refused the gateway's account: check its login and its role.")
-    return UpstreamUnavailableError(f"The search engine refused a request ({error.status_code} {_kind(error)}).")
+    is_final = isinstance(error.status_code, int) and 400 <= error.status_code < 500 and error.status_code not in _LATER  # noqa: PLR2004 - the request's own fault
+    refusal = UpstreamRefusedError if is_final else UpstreamUnavailableError
+    return refusal(f"The search engine refused a request ({error.status_code} {_kind(error)}).")
 
 
 def _kind(error: TransportError) -> str:

@@ -12,7 +12,9 @@ from app.index.opensearch import inventory
 from app.index.opensearch.connection import Cluster, VersionConflictError, path_of
 from app.index.opensearch.heads import Generations, Heads
 from app.index.opensearch.mapping import FORMAT, Body, chunk_index, heads_index
+from app.observability import logger
 
+_log = logger(__name__)
 _OLDEST = (3, 0)
 _NEWEST_MAJOR = 3
 
@@ -191,12 +193,10 @@ class Indexes:
         wanted = set(self.names(tenant, present, present.live))
         if served in (wanted, set(ahead) or wanted):
             return
-        alias = self.cluster.rules.alias(tenant)
-        if others := sorted(served - wanted):
-            message = f"The alias {alias} names indexes that do not serve: take it from {', '.join(others)}, or delete them."
-        else:
-            lost = ", ".join(sorted(wanted - served))
-            message = f"An index or its alias {alias} is missing ({lost}): rebuild the index with portcullis index rebuild."
+        # Names of indexes are names of collections: they are told to operators, never to whoever searches.
+        unknown, lost = sorted(served - wanted), sorted(wanted - served)
+        _log.error("index_not_as_recorded", alias=self.cluster.rules.alias(tenant), unknown=unknown, missing=lost)
+        message = "What the search engine serves is not what is on record; the log says which indexes."
         raise UpstreamUnavailableError(message)
 
     async def _make(self, names: list[str], *, alias: str) -> None:

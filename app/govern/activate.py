@@ -63,8 +63,8 @@ class ActivatePolicyBundle:
     async def was_replaced(self, tenant: TenantId, files: dict[str, str]) -> bool:
         """Whether exactly these files were in force once and no longer are."""
         async with self.database.read() as tx:
-            active = await policy_rows.active(tx, tenant)
-            return active is not None and active.digest != digest_of(files) and await policy_rows.is_known(tx, digest_of(files))
+            active, digest = await policy_rows.active(tx, tenant), digest_of(files)
+            return active is not None and active.digest != digest and await policy_rows.is_known(tx, tenant, digest)
 
     async def run(self, tenant: TenantId, files: dict[str, str], actor: str) -> Check:
         """Activate `files` unless they are in force already.

@@ -1,7 +1,7 @@
 """RecordSignIn: a browser session opens and ends together with its record."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from app.audit.events import Happening, by_caller, by_system
@@ -55,10 +55,8 @@ class RecordSignIn:
     async def ended_by_issuer(self, tenant: TenantId, logout: Logout) -> int:
         """End the sessions that the issuer says are over, each on record, for every replica; returns how many there were."""
         subject_id = SubjectId(f"{logout.issuer}|{logout.subject}") if logout.subject else None
-        # A token tells whole seconds: a session of the same second may be older or younger, and ending it is the safe side.
-        before = logout.issued_at + timedelta(seconds=1)
         async with self.database.write() as tx:
-            ended = await people_rows.end_sessions(tx, tenant, subject_id, logout.sid, before)
+            ended = await self.sessions.end_named(tx, subject_id, logout.sid, logout.issued_at)
             for one in ended:
                 happening = Happening(EventType.SIGNED_OUT, reason_code="by_issuer", references=(Reference("subject", one),))
                 await self.audit.record_in(tx, by_system(tenant, happening))

@@ -14,9 +14,9 @@ REQUIRED = ("exp", "iat", "iss", "aud", "jti")
 
 @dataclass(frozen=True, slots=True)
 class Logout:
-    """Whose sessions end: those of `subject` or of the issuer's session `sid`, as far as they began before `issued_at`.
+    """Whose sessions end: those of the issuer's session `sid`, or all of `subject` whose token was issued up to `issued_at`.
 
-    That bound makes a token that is sent twice harmless: it ends nothing that began after it.
+    Sent twice, it ends nothing that began after it: a `sid` never comes back, and both times are of the issuer's clock.
     """
 
     issuer: str

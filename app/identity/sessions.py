@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from app.domain.identity import Subject, TenantId
+from app.domain.identity import Subject, SubjectId, TenantId
 from app.identity.subjects import ClaimNames, subject_from_claims
 from app.storage import people_rows
 from app.storage.people_rows import SessionRow
@@ -39,8 +39,8 @@ class Sessions:
         """(cookie value, session) for verified claims."""
         subject = subject_from_claims(claims, self._tenant, self._names)
         secret, csrf_token, now = secrets.token_urlsafe(32), secrets.token_urlsafe(32), datetime.now(UTC)
-        ends = datetime.fromtimestamp(int(claims["exp"]), UTC)
-        row = SessionRow(digest_of(secret), subject.tenant, subject.subject_id, claims, csrf_token, now, ends)
+        ids = (digest_of(secret), subject.tenant, subject.subject_id)
+        row = SessionRow(*ids, claims, csrf_token, now, _moment(claims["exp"]), _moment(claims["iat"]), _sid_digest(claims.get("sid")))
         await people_rows.put_session(tx, row)
         return secret, Session(row.session_digest, subject, csrf_token)
 
@@ -55,7 +55,24 @@ class Sessions:
         """Sign out."""
         await people_rows.end_session(tx, session.digest)
 
+    async def end_named(self, tx: Transaction, subject_id: SubjectId | None, sid: str | None, until: datetime) -> list[SubjectId]:
+        """End those of a subject, of the issuer's session `sid`, or of both where both are given; returns whose they were.
+
+        Without `sid`, those whose token was issued after `until` stay. What the issuer ended by name never comes back.
+        """
+        for digest, claims in await people_rows.sessions_without_digest(tx, self._tenant):
+            await people_rows.name_session(tx, digest, _sid_digest(claims.get("sid")), _moment(claims["iat"]))
+        return await people_rows.end_sessions(tx, self._tenant, subject_id, _sid_digest(sid), until)
+
 
 def is_csrf_token(session: Session, given: str) -> bool:
     """Whether a form carries this session's token."""
     return hmac.compare_digest(session.csrf_token.encode(), given.encode("utf-8", "replace"))
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(int(seconds), UTC)
+
+
+def _sid_digest(sid: object) -> str | None:
+    return digest_of(sid) if isinstance(sid, str) else None

@@ -11,6 +11,7 @@ from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
+from app.domain.identity import TenantId
 from app.errors import NotAuthenticatedError, UpstreamUnavailableError
 from app.identity.keys import RemoteKeys
 from app.identity.sessions import digest_of
@@ -32,12 +33,10 @@ class SignIn:
         self._identity = identity
         self._keys = keys
 
-    async def begin(self, tx: Transaction, redirect_uri: str, next_path: str, hint: str | None) -> tuple[str, str]:
-        """(address to send the browser to, state to keep in a cookie)."""
+    async def begin(self, tenant: TenantId, redirect_uri: str, next_path: str, hint: str | None) -> tuple[str, str, LoginAttempt]:
+        """(address to send the browser to, state to keep in a cookie, what to keep with `keep_attempt`). May ask the issuer."""
         endpoints = await self._keys.endpoints()
         verifier, nonce, state = generate_token(64), secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-        now = datetime.now(UTC)
-        await people_rows.put_login(tx, LoginAttempt(digest_of(state), nonce, verifier, next_path, now), now - _ATTEMPT_LIVES)
         extra = {"login_hint": hint} if hint else {}
         client = AsyncOAuth2Client(self._client_id, redirect_uri=redirect_uri, scope="openid profile")
         url, _ = client.create_authorization_url(
@@ -48,7 +47,7 @@ class SignIn:
             code_challenge_method="S256",
             **extra,
         )
-        return url, state
+        return url, state, LoginAttempt(tenant, digest_of(state), nonce, verifier, next_path, datetime.now(UTC))
 
     async def finish(self, attempt: LoginAttempt | None, redirect_uri: str, code: str) -> dict[str, Any]:
         """Verified claims of the access token. Raises NotAuthenticatedError for a foreign, late or refused return."""
@@ -80,6 +79,11 @@ class SignIn:
         return {**claims, "sid": identity["sid"]} if isinstance(identity.get("sid"), str) else claims
 
 
-async def take_attempt(tx: Transaction, state: str) -> LoginAttempt | None:
+async def keep_attempt(tx: Transaction, attempt: LoginAttempt) -> None:
+    """Keep a sign-in until the browser is back."""
+    await people_rows.put_login(tx, attempt, attempt.created_at - _ATTEMPT_LIVES)
+
+
+async def take_attempt(tx: Transaction, tenant: TenantId, state: str) -> LoginAttempt | None:
     """The sign-in that `state` names, once only."""
-    return await people_rows.take_login(tx, digest_of(state), datetime.now(UTC) - _ATTEMPT_LIVES)
+    return await people_rows.take_login(tx, tenant, digest_of(state), datetime.now(UTC) - _ATTEMPT_LIVES)

@@ -1,5 +1,6 @@
 """Verifies access tokens (RFC 7519, RFC 8725, RFC 9068): signature, algorithm, issuer, audience, times. Says why not only in the log."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,10 @@ from app.errors import NotAuthenticatedError
 from app.identity.keys import KeySource
 
 MAX_TOKEN_CHARS = 16_384
+MAX_SUBJECT_CHARS = 255
+"""OpenID Connect Core, section 2."""
+_LAST_TIME = 253_402_300_799
+"""31 December 9999: what a calendar holds."""
 _KEY_TYPE = {"RS256": "RSA", "RS384": "RSA", "RS512": "RSA", "PS256": "RSA", "ES256": "EC", "ES384": "EC", "ES512": "EC"}
 
 
@@ -64,7 +69,7 @@ class TokenVerifier:
                 access_token=access_token,
                 options=options,
             )
-        except (JOSEError, ValueError, TypeError, KeyError) as error:
+        except (JOSEError, ValueError, TypeError, KeyError, OverflowError) as error:
             reason = f"token_refused: {type(error).__name__}"
             raise NotAuthenticatedError(reason) from error
         return self._checked(claims)
@@ -94,10 +99,13 @@ class TokenVerifier:
         return dict(header)
 
     def _checked(self, claims: dict[str, Any]) -> dict[str, Any]:
+        if not _is_storable(claims):
+            reason = "claims_unreadable"
+            raise NotAuthenticatedError(reason)
         subject = claims.get("sub")
         if subject is None and "sub" not in self._rules.required:
             return claims
-        if not isinstance(subject, str) or not subject or "\x00" in subject:
+        if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_CHARS:
             reason = "no_subject"
             raise NotAuthenticatedError(reason)
         if "groups" in (claims.get("_claim_names") or {}):
@@ -105,3 +113,14 @@ class TokenVerifier:
             reason = "group_overage"
             raise NotAuthenticatedError(reason)
         return claims
+
+
+def _is_storable(claims: dict[str, Any]) -> bool:
+    """Whether claims are what any database and any JSON reader takes: text without NUL or half surrogates, finite numbers, real times."""
+    try:
+        text = json.dumps(claims, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (ValueError, RecursionError):
+        return False
+    times = [claims[name] for name in ("exp", "iat", "nbf") if name in claims]
+    return "\\u0000" not in text and all(isinstance(one, int | float) and 0 <= one <= _LAST_TIME for one in times)

@@ -50,7 +50,7 @@ class PolicyBook:
     async def _snapshot(self, tx: Transaction, tenant: TenantId, epoch: int, digest: str) -> Snapshot:
         held = self._snapshots.get(tenant)
         if held is None or held.epoch != epoch or held.digest != digest:
-            bundle = parse_bundle(await policy_rows.files(tx, digest))
+            bundle = parse_bundle(await policy_rows.files(tx, tenant, digest))
             if bundle.digest != digest:
                 message = "The stored policy is not the one that was activated: somebody changed it. Activate it again from its folder."
                 raise PolicyInvalidError(message)

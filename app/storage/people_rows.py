@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from app.domain.identity import SubjectId, TenantId
 from app.storage.tables import idempotency, known_subject, login_attempt, pending_question, web_session
@@ -16,7 +16,10 @@ _UNFINISHED_FOR = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A browser session. `claims` are the verified claims of the access token at sign-in."""
+    """A browser session. `claims` are the verified claims of the access token at sign-in, `issued_at` when that was issued.
+
+    `sid_digest` is that of the issuer's name for the session, where it has one.
+    """
 
     session_digest: str
     tenant: TenantId
@@ -25,12 +28,15 @@ class SessionRow:
     csrf_token: str
     created_at: datetime
     expires_at: datetime
+    issued_at: datetime
+    sid_digest: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class LoginAttempt:
     """A sign-in between redirect and return."""
 
+    tenant: TenantId
     state_digest: str
     nonce: str
     code_verifier: str
@@ -48,6 +54,15 @@ class IdempotencyKey:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class QuestionKey:
+    """Names a question between the form and its stream: the session that asked it finds it."""
+
+    tenant: TenantId
+    session_digest: str
+    question_id: str
+
+
 async def put_session(tx: Transaction, row: SessionRow) -> None:
     """Store a session and drop the ones that have ended."""
     await tx.connection.execute(delete(web_session).where(web_session.c.expires_at < row.created_at))
@@ -60,6 +75,8 @@ async def put_session(tx: Transaction, row: SessionRow) -> None:
             csrf_token=row.csrf_token,
             created_at=row.created_at,
             expires_at=row.expires_at,
+            issued_at=row.issued_at,
+            sid_digest=row.sid_digest,
         )
     )
 
@@ -71,7 +88,8 @@ async def get_session(tx: Transaction, session_digest: str, moment: datetime) ->
     if row is None:
         return None
     ids = (row.session_digest, TenantId(row.tenant), SubjectId(row.subject_id))
-    return SessionRow(*ids, row.claims, row.csrf_token, row.created_at, row.expires_at)
+    issued_at = row.issued_at or row.created_at
+    return SessionRow(*ids, row.claims, row.csrf_token, row.created_at, row.expires_at, issued_at, row.sid_digest)
 
 
 async def end_session(tx: Transaction, session_digest: str) -> None:
@@ -80,20 +98,35 @@ async def end_session(tx: Transaction, session_digest: str) -> None:
 
 
 async def end_sessions(
-    tx: Transaction, tenant: TenantId, subject_id: SubjectId | None, sid: str | None, before: datetime
+    tx: Transaction, tenant: TenantId, subject_id: SubjectId | None, sid_digest: str | None, until: datetime
 ) -> list[SubjectId]:
-    """Forget the sessions of a subject, of an issuer's session `sid`, or of both where both are given; returns whose they were.
+    """Forget the sessions of a subject, of the issuer's session that `sid_digest` names, or of both where both are given.
 
-    Sessions opened after `before` stay.
+    Returns whose they were. Without a `sid_digest` those whose token was issued after `until` stay.
     """
-    meant = [web_session.c.tenant == tenant, web_session.c.created_at <= before]
+    meant = [web_session.c.tenant == tenant]
     if subject_id is not None:
         meant.append(web_session.c.subject_id == subject_id)
-    if sid is not None:
-        meant.append(web_session.c.claims["sid"].as_string() == sid)
-    whose = (await tx.connection.execute(select(web_session.c.subject_id).where(*meant))).scalars().all()
-    await tx.connection.execute(delete(web_session).where(*meant))
+    if sid_digest is None:
+        # Both times are the issuer's; the build before this one kept no such time.
+        meant.append(func.coalesce(web_session.c.issued_at, web_session.c.created_at) <= until)
+    else:
+        meant.append(web_session.c.sid_digest == sid_digest)
+    whose = (await tx.connection.execute(delete(web_session).where(*meant).returning(web_session.c.subject_id))).scalars().all()
     return [SubjectId(one) for one in whose]
+
+
+async def sessions_without_digest(tx: Transaction, tenant: TenantId) -> list[tuple[str, dict[str, Any]]]:
+    """(digest, claims) of sessions that the build before this one opened."""
+    older = (web_session.c.tenant == tenant, web_session.c.issued_at.is_(None))
+    rows = await tx.connection.execute(select(web_session.c.session_digest, web_session.c.claims).where(*older))
+    return [(row.session_digest, row.claims) for row in rows]
+
+
+async def name_session(tx: Transaction, session_digest: str, sid_digest: str | None, issued_at: datetime) -> None:
+    """Note what the build before this one did not."""
+    same = web_session.c.session_digest == session_digest
+    await tx.connection.execute(update(web_session).where(same).values(sid_digest=sid_digest, issued_at=issued_at))
 
 
 async def put_subject(tx: Transaction, tenant: TenantId, subject_id: SubjectId, claims: dict[str, Any], moment: datetime) -> None:
@@ -114,28 +147,30 @@ async def put_login(tx: Transaction, row: LoginAttempt, stale_before: datetime) 
     """Store a sign-in and drop the ones never finished."""
     await tx.connection.execute(delete(login_attempt).where(login_attempt.c.created_at < stale_before))
     values = {"nonce": row.nonce, "code_verifier": row.code_verifier, "next_path": row.next_path, "created_at": row.created_at}
-    await tx.connection.execute(insert(login_attempt).values(state_digest=row.state_digest, **values))
+    await tx.connection.execute(insert(login_attempt).values(tenant=row.tenant, state_digest=row.state_digest, **values))
 
 
-async def take_login(tx: Transaction, state_digest: str, not_before: datetime) -> LoginAttempt | None:
+async def take_login(tx: Transaction, tenant: TenantId, state_digest: str, not_before: datetime) -> LoginAttempt | None:
     """A sign-in by its state, once only, or `None`."""
-    row = (await tx.connection.execute(select(login_attempt).where(login_attempt.c.state_digest == state_digest))).one_or_none()
-    await tx.connection.execute(delete(login_attempt).where(login_attempt.c.state_digest == state_digest))
+    mine = (login_attempt.c.tenant == tenant, login_attempt.c.state_digest == state_digest)
+    row = (await tx.connection.execute(select(login_attempt).where(*mine))).one_or_none()
+    await tx.connection.execute(delete(login_attempt).where(*mine))
     if row is None or row.created_at < not_before:
         return None
-    return LoginAttempt(row.state_digest, row.nonce, row.code_verifier, row.next_path, row.created_at)
+    return LoginAttempt(tenant, row.state_digest, row.nonce, row.code_verifier, row.next_path, row.created_at)
 
 
-async def put_question(tx: Transaction, question_id: str, session_digest: str, body: dict[str, Any], moment: datetime) -> None:
+async def put_question(tx: Transaction, key: QuestionKey, body: dict[str, Any], moment: datetime) -> None:
     """Keep a question between the form and its stream, and drop the ones that were never streamed."""
     await tx.connection.execute(delete(pending_question).where(pending_question.c.created_at < moment - timedelta(minutes=5)))
-    values = {"question_id": question_id, "session_digest": session_digest, "body": body, "created_at": moment}
-    await tx.connection.execute(insert(pending_question).values(**values))
+    values = {"tenant": key.tenant, "session_digest": key.session_digest, "question_id": key.question_id}
+    await tx.connection.execute(insert(pending_question).values(**values, body=body, created_at=moment))
 
 
-async def take_question(tx: Transaction, question_id: str, session_digest: str) -> dict[str, Any] | None:
-    """A question of this session, once only, or `None`."""
-    mine = (pending_question.c.question_id == question_id, pending_question.c.session_digest == session_digest)
+async def take_question(tx: Transaction, key: QuestionKey) -> dict[str, Any] | None:
+    """A question of a session, once only, or `None`."""
+    columns = pending_question.c
+    mine = (columns.tenant == key.tenant, columns.session_digest == key.session_digest, columns.question_id == key.question_id)
     body = (await tx.connection.execute(select(pending_question.c.body).where(*mine))).scalar_one_or_none()
     await tx.connection.execute(delete(pending_question).where(*mine))
     return body

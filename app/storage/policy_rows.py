@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, insert, select, update
 
 from app.domain.identity import TenantId
 from app.storage.tables import collection, policy_bundle, policy_state
@@ -52,19 +52,19 @@ async def active(tx: Transaction, tenant: TenantId) -> ActivePolicy | None:
     return None if row is None else ActivePolicy(row.epoch, row.digest, row.activated_at, row.author, row.approver)
 
 
-async def files(tx: Transaction, digest: str) -> dict[str, str]:
-    """The files of a stored bundle."""
-    return dict((await tx.connection.execute(select(policy_bundle.c.files).where(policy_bundle.c.digest == digest))).scalar_one())
+async def files(tx: Transaction, tenant: TenantId, digest: str) -> dict[str, str]:
+    """The files of a bundle that a tenant keeps."""
+    return dict((await tx.connection.execute(select(policy_bundle.c.files).where(*_kept(tenant, digest)))).scalar_one())
 
 
-async def is_known(tx: Transaction, digest: str) -> bool:
-    """Whether a bundle was ever kept."""
-    return (await tx.connection.execute(select(policy_bundle.c.digest).where(policy_bundle.c.digest == digest))).first() is not None
+async def is_known(tx: Transaction, tenant: TenantId, digest: str) -> bool:
+    """Whether a tenant ever kept a bundle."""
+    return (await tx.connection.execute(select(policy_bundle.c.digest).where(*_kept(tenant, digest)))).first() is not None
 
 
 async def put_bundle(tx: Transaction, tenant: TenantId, digest: str, content: dict[str, str], moment: datetime) -> None:
     """Keep a bundle; one that is already kept stays."""
-    if not await is_known(tx, digest):
+    if not await is_known(tx, tenant, digest):
         await tx.connection.execute(insert(policy_bundle).values(digest=digest, tenant=tenant, files=content, created_at=moment))
 
 
@@ -80,3 +80,7 @@ async def activate(tx: Transaction, tenant: TenantId, state: ActivePolicy) -> No
     changed = await tx.connection.execute(update(policy_state).where(policy_state.c.tenant == tenant).values(**values))
     if changed.rowcount == 0:
         await tx.connection.execute(insert(policy_state).values(tenant=tenant, **values))
+
+
+def _kept(tenant: TenantId, digest: str) -> tuple[ColumnElement[bool], ...]:
+    return (policy_bundle.c.tenant == tenant, policy_bundle.c.digest == digest)

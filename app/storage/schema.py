@@ -18,10 +18,17 @@ from app.errors import ConfigurationError, UpstreamUnavailableError
 _ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(5795270062)"
 _WAIT_S, _TRIES = 0.2, 600
 _OWNER = "SELECT tableowner FROM pg_tables WHERE schemaname = 'public' AND tablename = 'alembic_version'"
+_ROLES = ("portcullis_owner", "portcullis_gateway", "portcullis_auditor", "portcullis_eraser", "portcullis_signer")
+_TOO_MUCH = ("pg_write_all_data", "pg_execute_server_program", "pg_write_server_files", "pg_read_server_files")
 _STANDING = """
-SELECT r.rolsuper OR r.rolbypassrls OR has_table_privilege('audit_event', 'UPDATE'), pg_has_role(:role, 'USAGE')
-FROM pg_roles r WHERE r.rolname = current_user
+SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication
+    OR coalesce(has_table_privilege(to_regclass('public.audit_event')::oid, 'UPDATE'), false)
+FROM pg_roles WHERE rolname = current_user
 """
+_MEMBERSHIPS = """
+SELECT rolname, pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = ANY(:names) AND pg_has_role(oid, 'MEMBER')
+"""
+"""`MEMBER` also of what is only to be had by SET ROLE."""
 
 
 def upgrade(url: str, migrations: Path) -> tuple[str | None, str]:
@@ -53,29 +60,48 @@ def downgrade(url: str, migrations: Path, revision: str) -> None:
         command.downgrade(_config(connection, migrations), revision)
 
 
-def check_current(url: str, migrations: Path, roles: tuple[str, ...] = ("portcullis_gateway",)) -> None:
+def check_current(url: str, migrations: Path, roles: tuple[str, ...] = ("portcullis_gateway",), tenant: str = "") -> None:
     """Raise ConfigurationError, naming what mends it, unless the schema is this build's and the login has these roles and no more rights.
 
-    A login that may rewrite the log, or pass by the rules of row security, is refused: whatever the gateway can do, its attacker can.
+    A login that may rewrite the log, sign it or delete from it, pass by the rules of row security, or that is another tenant's is
+    refused: whatever the gateway can do, its attacker can.
     """
     script = _script(migrations)
     with _translated(), _engine(url).connect() as connection:
+        if connection.dialect.name == "postgresql":
+            _check_login(connection, roles)
         revision = _revision(connection, script)
         if revision is None or (_knows(script, revision) and revision != script.get_current_head()):
             message = "The database schema is older than this build. Run `portcullis db upgrade`."
             raise ConfigurationError(message)
         if connection.dialect.name == "postgresql":
-            _check_login(connection, roles)
+            _check_tenant(connection, tenant)
 
 
 def _check_login(connection: Connection, roles: tuple[str, ...]) -> None:
-    standing = [connection.execute(text(_STANDING), {"role": role}).one() for role in roles]
-    is_too_strong = standing[0][0]
-    if is_too_strong or not all(is_member for _, is_member in standing):
-        which = "may change the log or see every tenant" if is_too_strong else f"is not in {' and '.join(roles)}"
+    is_mighty = connection.execute(text(_STANDING)).scalar_one()
+    held = connection.execute(text(_MEMBERSHIPS), {"names": [*_ROLES, *_TOO_MUCH]}).all()
+    usable, more = {name for name, is_usable in held if is_usable}, sorted({name for name, _ in held} - set(roles))
+    if not is_mighty and not more and usable >= set(roles):
+        return
+    which = f"is not in {' and '.join(roles)}"
+    if is_mighty:
+        which = "may change the log, see every tenant or make roles"
+    elif more:
+        which = f"is also in {', '.join(more)}"
+    message = (
+        f"The login of PORTCULLIS_DATABASE_URL {which}. Make one with no other rights: "
+        f"CREATE ROLE … LOGIN PASSWORD '…' IN ROLE {', '.join(roles)}."
+    )
+    raise ConfigurationError(message)
+
+
+def _check_tenant(connection: Connection, tenant: str) -> None:
+    connection.execute(text("SELECT set_config('portcullis.tenant', :tenant, false)"), {"tenant": tenant})
+    if connection.execute(text("SELECT portcullis_tenant()")).scalar_one() != tenant:
         message = (
-            f"The login of PORTCULLIS_DATABASE_URL {which}. Make one with no other rights: "
-            f"CREATE ROLE … LOGIN PASSWORD '…' IN ROLE {', '.join(roles)}."
+            f"The login of PORTCULLIS_DATABASE_URL may not see the tenant {tenant}: `tenant_login` binds logins to tenants. Add a row for "
+            "this login as the owner of the database, or set PORTCULLIS_TENANT to its tenant."
         )
         raise ConfigurationError(message)
 

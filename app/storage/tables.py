@@ -6,6 +6,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -34,8 +35,8 @@ DIGEST = String(80)
 policy_bundle = Table(
     "policy_bundle",
     metadata,
+    Column("tenant", NAME, primary_key=True),
     Column("digest", DIGEST, primary_key=True),
-    Column("tenant", NAME, nullable=False),
     Column("files", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
 )
@@ -44,10 +45,11 @@ policy_state = Table(
     metadata,
     Column("tenant", NAME, primary_key=True),
     Column("epoch", BigInteger, nullable=False),
-    Column("digest", DIGEST, ForeignKey("policy_bundle.digest"), nullable=False),
+    Column("digest", DIGEST, nullable=False),
     Column("activated_at", UtcDateTime, nullable=False),
     Column("author", String(300), nullable=False),
     Column("approver", String(300), nullable=False),
+    ForeignKeyConstraint(["tenant", "digest"], ["policy_bundle.tenant", "policy_bundle.digest"]),
 )
 
 # ---- content ------------------------------------------------------------------------------------------------------
@@ -145,6 +147,7 @@ job = Table(
     Column("unit", String(20), nullable=False),
     Column("error", Text),
     Column("attempts", Integer, nullable=False),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
     Column("lease_until", UtcDateTime),
     Column("priority", Integer, nullable=False, server_default="5"),
     Column("due_at", UtcDateTime),
@@ -184,6 +187,8 @@ web_session = Table(
     Column("subject_id", String(400), nullable=False),
     Column("claims", JSON, nullable=False),
     Column("csrf_token", String(100), nullable=False),
+    Column("sid_digest", DIGEST),
+    Column("issued_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
 )
@@ -199,6 +204,7 @@ pending_question = Table(
     "pending_question",
     metadata,
     Column("question_id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
     Column("session_digest", DIGEST, nullable=False),
     Column("body", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
@@ -207,6 +213,7 @@ login_attempt = Table(
     "login_attempt",
     metadata,
     Column("state_digest", DIGEST, primary_key=True),
+    Column("tenant", NAME, nullable=False),
     Column("nonce", String(100), nullable=False),
     Column("code_verifier", String(200), nullable=False),
     Column("next_path", String(500), nullable=False),
@@ -306,6 +313,13 @@ audit_checkpoint = Table(
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("note", Text, nullable=False),
     Column("signed_at", UtcDateTime, nullable=False),
+)
+tenant_login = Table(
+    # Which logins of PostgreSQL see which tenant, kept by the owner; empty, each sees the tenant it says.
+    "tenant_login",
+    metadata,
+    Column("login", NAME, primary_key=True),
+    Column("tenant", NAME, primary_key=True),
 )
 tenant_state = Table(
     "tenant_state",

@@ -87,7 +87,7 @@ class Database:
 
     async def check(self) -> None:
         """Raise UpstreamUnavailableError unless the database answers and takes writes."""
-        async with self.write() as tx:
+        async with self.append() as tx:
             if not self.is_sqlite and (await tx.connection.exec_driver_sql("SHOW transaction_read_only")).scalar_one() == "on":
                 message = "The database takes no writes: it is a standby, or read-only."
                 raise UpstreamUnavailableError(message)

@@ -15,6 +15,7 @@ from app.domain.identity import Caller
 from app.domain.search import SearchLimits
 from app.errors import InvalidInputError, PortcullisError
 from app.storage import people_rows
+from app.storage.people_rows import QuestionKey
 from app.web.dependencies import Checked, Signed, Wired, caller_of
 from app.web.streams import answer_values, broken_off, fragments
 from app.web.templating import fragment, page
@@ -79,7 +80,7 @@ async def submit(
     question_id = f"qst_{uuid7()}"
     body = {"question": asked.text, "collections": list(asked.limits.collections), "purpose": purpose, "conversation_id": conversation_id}
     async with services.database.write() as tx:
-        await people_rows.put_question(tx, question_id, session.digest, body, datetime.now(UTC))
+        await people_rows.put_question(tx, QuestionKey(services.tenant, session.digest, question_id), body, datetime.now(UTC))
     viewer = await viewer_of(services, session)
     return page(request, "streaming.html", viewer=viewer, question=asked.text, stream_url=f"/ask/{question_id}/stream")
 
@@ -88,7 +89,7 @@ async def submit(
 async def stream(request: Request, question_id: str, services: Wired, session: Signed) -> Response:
     """The answer as it is checked: passages, sentences, then the whole."""
     async with services.database.write() as tx:
-        body = await people_rows.take_question(tx, question_id, session.digest)
+        body = await people_rows.take_question(tx, QuestionKey(services.tenant, session.digest, question_id))
     if body is None:
         events = broken_off(services, session)
     else:

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from app.errors import NotAuthenticatedError
 from app.identity.logout import read_logout
-from app.identity.sign_in import take_attempt
+from app.identity.sign_in import keep_attempt, take_attempt
 from app.web.dependencies import COOKIE, Checked, Wired, own_path
 from app.web.templating import page
 
@@ -32,8 +32,9 @@ async def start(
 ) -> Response:
     """Off to the issuer. In demo mode the person picked here is passed on as a hint."""
     hint = person if services.identity.demo else None
+    url, state, attempt = await services.identity.sign_in.begin(services.tenant, _callback(services), own_path(next_path), hint)
     async with services.database.write() as tx:
-        url, state = await services.identity.sign_in.begin(tx, _callback(services), own_path(next_path), hint)
+        await keep_attempt(tx, attempt)
     response = RedirectResponse(url, 303)
     response.set_cookie(
         _STATE_COOKIE, state, max_age=_STATE_LIVES_S, httponly=True, samesite="lax", secure=_is_secure(services), path="/auth"
@@ -49,7 +50,7 @@ async def callback(request: Request, services: Wired, code: str = "", state: str
             reason = "state_differs"
             raise NotAuthenticatedError(reason)
         async with services.database.write() as tx:
-            attempt = await take_attempt(tx, state)
+            attempt = await take_attempt(tx, services.tenant, state)
         claims = await services.identity.sign_in.finish(attempt, _callback(services), code)
     except NotAuthenticatedError as error:
         await services.sign_ins.refused(services.tenant, error.reason)

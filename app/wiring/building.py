@@ -182,7 +182,7 @@ def _prepare_folder(settings: Settings) -> None:
     database = settings.data / "portcullis.db"
     if settings.database_url.get_secret_value():
         roles = ("portcullis_gateway",) if settings.verifier_key else ("portcullis_gateway", "portcullis_signer")
-        schema.check_current(settings.record_url, settings.migrations, roles)
+        schema.check_current(settings.record_url, settings.migrations, roles, settings.tenant)
     elif settings.demo or not database.exists():
         schema.upgrade(settings.owner_url, settings.migrations)
         database.chmod(0o600)

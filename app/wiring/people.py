@@ -17,11 +17,16 @@ from app.sample import read_people
 from app.settings import Settings
 from app.wiring.services import Identity
 
+MAX_ISSUER_CHARS = 140
+"""With a subject of 255 characters, what the columns of subjects hold."""
 NO_ISSUER = "No sign-in service is configured: set PORTCULLIS_OIDC_ISSUER, or start `portcullis demo`."
 
 
 def identity_for(settings: Settings, stack: AsyncExitStack) -> Identity:
     """Identity of an installation. Raises ConfigurationError when no issuer is configured outside demo mode."""
+    if len(settings.oidc_issuer or "") > MAX_ISSUER_CHARS:
+        message = f"PORTCULLIS_OIDC_ISSUER is longer than {MAX_ISSUER_CHARS} characters, which no record holds."
+        raise ConfigurationError(message)
     client = httpx.AsyncClient(trust_env=False)
     stack.push_async_callback(client.aclose)
     demo = demo_issuer(settings) if settings.demo else None

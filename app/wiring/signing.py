@@ -46,7 +46,7 @@ async def sign_forever(settings: Settings) -> None:
     Raises ConfigurationError when another process uses the same folder: two memories of what was signed are none.
     """
     if settings.database_url.get_secret_value():
-        schema.check_current(settings.record_url, settings.migrations, ("portcullis_signer",))
+        schema.check_current(settings.record_url, settings.migrations, ("portcullis_signer",), settings.tenant)
     tenant = TenantId(settings.tenant)
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:

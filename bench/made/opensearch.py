@@ -45,49 +45,52 @@ class Filled:
     questions: list[str]
     question_vectors: NDArray[np.float32]
     fill_s: float
+    tenant: TenantId = TENANT
 
-    @staticmethod
-    def reader(share: str) -> Conditions:
+    def reader(self, share: str) -> Conditions:
         """The filter of a person of a group."""
         rules = (ActionRule(Action.SEARCH, (Scope("*", "*"),), ()),)
-        return Conditions(TENANT, 3, frozenset({Principal(f"group:bench|{share}")}), rules)
+        return Conditions(self.tenant, 3, frozenset({Principal(f"group:bench|{share}")}), rules)
 
 
 @asynccontextmanager
 async def filled(n_questions: int) -> AsyncIterator[Filled]:
     """Start a node, fill it, and stop it in the end."""
     texts, vectors = await embedded_passages(N_CHUNKS)
-    questions, question_vectors = await _questions(n_questions)
+    questions, question_vectors = await questions_with_vectors(n_questions)
     nodes = OpenSearchNodes.make(heap="1g")
     try:
         await asyncio.to_thread(nodes.start)
         engine = OpenSearchIndex(OpenSearchRules(nodes.urls, vectors.shape[1], replicas=0, timeout_s=60.0))
         begun = time.perf_counter()
-        readable = await _fill(engine, texts, vectors)
+        readable = await fill(engine, TENANT, texts, vectors)
         yield Filled(engine, vectors, readable, questions, question_vectors, time.perf_counter() - begun)
         await engine.close()
     finally:
         nodes.remove()
 
 
-async def _fill(engine: OpenSearchIndex, texts: list[str], vectors: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
-    rng = np.random.default_rng(5)
-    n_documents = -(-len(texts) // _CHUNKS_A_DOCUMENT)
+async def fill(
+    engine: OpenSearchIndex, tenant: TenantId, texts: list[str], vectors: NDArray[np.float32], first: int = 0
+) -> dict[str, NDArray[np.bool_]]:
+    """Write passages as chunks numbered from `first`, a multiple of a document's chunks; returns which of them each group may read."""
+    rng = np.random.default_rng([5, first])
+    n_documents, before = -(-len(texts) // _CHUNKS_A_DOCUMENT), first // _CHUNKS_A_DOCUMENT
     order = rng.permutation(n_documents)
     by_document = {share: order < max(1, round(part * n_documents)) for share, part in SHARES.items()}
     await engine.indexes.prepare()
-    generations = await engine.indexes.ensure(TENANT)
-    index = engine.cluster.rules.index(TENANT, generations.live)
+    generations = await engine.indexes.ensure(tenant)
+    index = engine.cluster.rules.index(tenant, generations.live)
     for number in range(n_documents):
         places = range(number * _CHUNKS_A_DOCUMENT, min(len(texts), (number + 1) * _CHUNKS_A_DOCUMENT))
-        document = DocumentId(f"d{number}")
+        document = DocumentId(f"d{before + number}")
         groups = frozenset(Principal(f"group:bench|{share}") for share, grants in by_document.items() if grants[number])
         facts = AccessFacts(
-            TENANT, document, "all", "internal", 1, Acl(AclMode.EXPLICIT, groups), 1, "en", datetime(2026, 1, 1, tzinfo=UTC)
+            tenant, document, "all", "internal", 1, Acl(AclMode.EXPLICIT, groups), 1, "en", datetime(2026, 1, 1, tzinfo=UTC)
         )
         operations = []
         for place in places:
-            chunk = StoredChunk.of(document, 1, IndexedChunk(ChunkId(f"c{place:07}"), "", texts[place]))
+            chunk = StoredChunk.of(document, 1, IndexedChunk(ChunkId(f"c{first + place:07}"), "", texts[place]))
             sentences = np.repeat(vectors[place : place + 1], _SENTENCES, axis=0)
             whole = chunk.with_vectors(ChunkVectors(ChunkId(chunk.chunk_id), vectors[place], sentences, sentences))
             operations.append(Operation(index, chunk_key(document, 1, chunk.chunk_id), document, whole.live(facts)))
@@ -96,7 +99,8 @@ async def _fill(engine: OpenSearchIndex, texts: list[str], vectors: NDArray[np.f
     return {share: np.repeat(grants, _CHUNKS_A_DOCUMENT)[: len(texts)] for share, grants in by_document.items()}
 
 
-async def _questions(count: int) -> tuple[list[str], NDArray[np.float32]]:
+async def questions_with_vectors(count: int) -> tuple[list[str], NDArray[np.float32]]:
+    """Real questions about other texts, and their unit vectors."""
     lines = (corpora() / "sets" / "policyqa" / "queries.jsonl").read_text(encoding="utf-8").splitlines()
     step = max(1, len(lines) // count)
     texts = [json.loads(line)["text"] for line in lines[::step]][:count]

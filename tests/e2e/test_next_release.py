@@ -67,4 +67,4 @@ async def test_the_schema_goes_forward_under_load_and_both_releases_serve(compan
         assert len(load.jobs) > 3 < len(beside.jobs)
         verification = await old.services.trail.verify(old.services.tenant)
         assert verification.is_intact
-    schema.check_current(settings_in(company).record_url, newer)
+    schema.check_current(settings_in(company).record_url, newer, ("portcullis_gateway", "portcullis_signer"))

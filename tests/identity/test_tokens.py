@@ -12,6 +12,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from cryptography.hazmat.primitives import serialization
 from jose import jwt
 
+from app.domain.identity import TenantId
 from app.errors import AccessDeniedError, ConfigurationError, InvalidInputError, NotAuthenticatedError, UpstreamUnavailableError
 from app.identity.demo_issuer import DemoIssuer, IssuerAddress
 from app.identity.keys import Endpoints, RemoteKeys
@@ -66,6 +67,15 @@ async def test_a_valid_token_names_its_subject(tmp_path: Path) -> None:
         ({"sub": ""}, {}),
         ({"sub": 7}, {}),
         ({"sub": "a\x00b"}, {}),
+        ({"sub": "x" * 256}, {}),
+        ({"sub": "half \ud800"}, {}),
+        ({"groups": ["half \ud800"]}, {}),
+        ({"note": {"deep": ["a\x00b"]}}, {}),
+        ({"note": float("inf")}, {}),
+        ({"exp": float("inf")}, {}),
+        ({"exp": 10**15}, {}),
+        ({"iat": -1}, {}),
+        ({"iat": float("nan")}, {}),
         ({"_claim_names": {"groups": "src1"}}, {}),
         ({}, {"kid": "unknown"}),
         ({}, {"kid": 7}),
@@ -230,5 +240,6 @@ async def test_a_sign_in_service_that_is_away_when_the_code_is_exchanged_is_said
             )
 
     sign_in = SignIn("portcullis", None, _verifier(issuer), _verifier(issuer), Away())
+    attempt = LoginAttempt(TenantId("sample"), "s", "n", "v" * 48, "/", datetime.now(UTC))
     with pytest.raises(UpstreamUnavailableError):
-        await sign_in.finish(LoginAttempt("s", "n", "v" * 48, "/", datetime.now(UTC)), "http://127.0.0.1:8080/auth/callback", "code")
+        await sign_in.finish(attempt, "http://127.0.0.1:8080/auth/callback", "code")

@@ -1,5 +1,6 @@
 """The release after this one, as far as a database can tell: its migrations, which are this one's and one more."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -34,7 +35,11 @@ def downgrade():
     op.drop_column("answer", "next_note")
     op.drop_column("document", "next_rank")
 '''
-HEAD = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+_LAST = max((MIGRATIONS / "versions").glob("[0-9]*.py"))
+HEAD = _LAST.name[:4]
+_NAMED = re.search('^oldest_build = "(.+)"$', _LAST.read_text(encoding="utf-8"), re.MULTILINE)
+OLDEST = _NAMED[1] if _NAMED else HEAD
+"""The oldest build that this one's schema serves."""
 
 
 def migrations_of_the_next_release(folder: Path, *, serves_this_one: bool = True) -> Path:

@@ -37,7 +37,7 @@ async def test_rows_survive_a_second_upgrade(tmp_path: Path) -> None:
         await policy_rows.put_bundle(tx, "sample", "sha256:1", {"a": "b"}, datetime.now(UTC))
     assert schema.upgrade(url, MIGRATIONS)[0] == schema.upgrade(url, MIGRATIONS)[1]
     async with database.read() as tx:
-        assert await policy_rows.files(tx, "sha256:1") == {"a": "b"}
+        assert await policy_rows.files(tx, "sample", "sha256:1") == {"a": "b"}
     await database.close()
 
 
@@ -117,5 +117,5 @@ async def test_a_failed_block_leaves_nothing_behind(tmp_path: Path) -> None:
     async with database.write() as tx:
         await policy_rows.put_bundle(tx, "sample", "sha256:1", {"a": "b"}, datetime.now(UTC))
     async with database.read() as tx:
-        assert await policy_rows.files(tx, "sha256:1") == {"a": "b"}
+        assert await policy_rows.files(tx, "sample", "sha256:1") == {"a": "b"}
     await database.close()

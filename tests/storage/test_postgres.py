@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -16,7 +17,8 @@ from app.domain.audit import AuditEvent, EventId, EventType
 from app.domain.content import Collection
 from app.domain.identity import TenantId
 from app.errors import ConfigurationError, UpstreamUnavailableError
-from app.storage import collection_rows, policy_rows, schema
+from app.storage import collection_rows, people_rows, policy_rows, schema
+from app.storage.people_rows import LoginAttempt, QuestionKey
 from app.storage.tables import metadata
 from app.storage.transaction import Database
 from tests.conformance.stores import MIGRATIONS, Store
@@ -32,6 +34,10 @@ ROWS = (
     """INSERT INTO job (job_id, tenant, kind, state, submitted_by, payload, done, total, unit, attempts, created_at, updated_at)
        VALUES ('job_1', 'sample', 'ingest', 'queued', 's', '{}', 0, 1, 'documents', 0, now(), now())""",
     "INSERT INTO audit_checkpoint VALUES ('portcullis/sample', 1, 'note', now())",
+    "INSERT INTO policy_bundle (digest, tenant, files, created_at) VALUES ('sha256:1', 'sample', '{}', now())",
+    "INSERT INTO policy_state VALUES ('sample', 1, 'sha256:1', now(), 'a', 'a')",
+    """INSERT INTO web_session (session_digest, tenant, subject_id, claims, csrf_token, created_at, expires_at)
+       VALUES ('s', 'sample', 'p', '{}', 'c', now(), now())""",
 )
 EVIDENCE = ("audit_event", "audit_block", "audit_ref", "audit_checkpoint")
 
@@ -84,9 +90,9 @@ def test_each_revision_goes_down_and_up_again_with_data_in_it(empty: str) -> Non
         connection.execute("SET ROLE portcullis_owner")
         kept = connection.execute(
             "SELECT (SELECT count(*) FROM document), (SELECT count(*) FROM document_version), (SELECT count(*) FROM job),"
-            " (SELECT count(*) FROM audit_checkpoint)"
+            " (SELECT count(*) FROM audit_checkpoint), (SELECT count(*) FROM policy_bundle), (SELECT count(*) FROM web_session)"
         ).fetchone()
-    assert kept == (1, 1, 1, 1)
+    assert kept == (1, 1, 1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("table", EVIDENCE)
@@ -151,9 +157,96 @@ def test_every_table_with_a_tenant_is_closed(company: Store) -> None:
     """A table that is added later and forgotten is found here."""
     with closing(psycopg.connect(company.url("postgres"))) as connection:
         rows = connection.execute("SELECT relname FROM pg_class WHERE relkind = 'r' AND relrowsecurity").fetchall()
-    closed = {name for (name,) in rows}
-    shared = {"policy_bundle", "pending_question", "login_attempt"}
-    assert closed == set(metadata.tables) - shared
+    # `tenant_login` says who is whose: no login reads it, a function does.
+    assert {name for (name,) in rows} == set(metadata.tables) - {"tenant_login"}
+    for login in ("gateway", "all_in_one", "auditor", "eraser", "signer"):
+        with closing(psycopg.connect(company.url(login))) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT * FROM tenant_login")
+
+
+async def test_what_is_under_way_of_one_tenant_is_no_business_of_another(company: Store) -> None:
+    """Policy files, sign-ins and questions on their way: the three that every login of a database could read."""
+    for tenant in map(TenantId, ("sample", "rival")):
+        async with company.opened("gateway", tenant) as database, database.write() as tx:
+            await policy_rows.put_bundle(tx, tenant, "sha256:1", {"same files": "two tenants"}, NOW)
+            await people_rows.put_login(tx, LoginAttempt(tenant, f"state of {tenant}", "n", "v", "/", NOW), NOW)
+            await people_rows.put_question(tx, QuestionKey(tenant, "session", f"question of {tenant}"), {}, NOW)
+    with closing(psycopg.connect(company.url("gateway"))) as connection:
+        connection.execute("SET portcullis.tenant = 'sample'")
+        for table, column in (("policy_bundle", "tenant"), ("login_attempt", "state_digest"), ("pending_question", "question_id")):
+            rows = connection.execute(f"SELECT {column} FROM {table}").fetchall()  # noqa: S608 - names of this test
+            assert [value.rpartition(" ")[2] for (value,) in rows] == ["sample"]
+            assert connection.execute(f"UPDATE {table} SET created_at = now() WHERE tenant = 'rival'").rowcount == 0  # noqa: S608 - as above
+    async with company.opened("gateway", "rival") as database, database.read() as tx:
+        assert not await policy_rows.is_known(tx, TenantId("rival"), "sha256:2")
+        assert await policy_rows.is_known(tx, TenantId("rival"), "sha256:1")
+
+
+async def test_a_login_bound_to_a_tenant_sees_no_other_whatever_it_says(company: Store) -> None:
+    for tenant in ("sample", "rival"):
+        async with company.opened("gateway", tenant) as database, database.write() as tx:
+            value = Collection(TenantId(tenant), "hr", f"of {tenant}", "s", "internal", ("en",), None, "p", "m", NOW)
+            await collection_rows.put_collection(tx, value)
+
+    def seen(login: str, tenant: str) -> list[str]:
+        with closing(psycopg.connect(company.url(login))) as connection:
+            connection.execute("SELECT set_config('portcullis.tenant', %s, false)", (tenant,))
+            return [title for (title,) in connection.execute("SELECT title FROM collection").fetchall()]
+
+    assert seen("gateway", "rival") == ["of rival"]
+    with closing(psycopg.connect(company.url("postgres"))) as connection:
+        connection.execute("INSERT INTO tenant_login VALUES ('gateway', 'sample')")
+        connection.commit()
+    assert seen("gateway", "sample") == ["of sample"]
+    assert seen("gateway", "rival") == []
+    # Once one is bound, a login that is not bound sees nobody.
+    assert seen("all_in_one", "sample") == seen("all_in_one", "rival") == []
+    schema.check_current(company.url("gateway"), MIGRATIONS, tenant="sample")
+    with pytest.raises(ConfigurationError, match="tenant_login"):
+        schema.check_current(company.url("gateway"), MIGRATIONS, tenant="rival")
+
+
+def test_the_signer_stops_a_tenant_and_does_not_let_it_go_on(company: Store) -> None:
+    with closing(psycopg.connect(company.url("signer"))) as connection:
+        connection.execute("SET portcullis.tenant = 'sample'")
+        connection.execute("INSERT INTO tenant_state VALUES ('sample', true, 'cut')")
+        connection.commit()
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("UPDATE tenant_state SET is_read_only = false")
+
+
+def test_a_gateway_takes_no_lease_of_the_signer(company: Store) -> None:
+    take = "INSERT INTO lease VALUES ('sample', 'signer', 'me', now())"
+    with closing(psycopg.connect(company.url("gateway"))) as connection:
+        connection.execute("SET portcullis.tenant = 'sample'")
+        connection.execute("INSERT INTO lease VALUES ('sample', 'housekeeping', 'me', now())")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(take)
+    with closing(psycopg.connect(company.url("signer"))) as connection:
+        connection.execute("SET portcullis.tenant = 'sample'")
+        connection.execute(take)
+
+
+@pytest.mark.parametrize(
+    ("rights", "named"),
+    [
+        ("IN ROLE portcullis_gateway, portcullis_eraser", "portcullis_eraser"),
+        ("IN ROLE portcullis_gateway, portcullis_signer", "portcullis_signer"),
+        ("NOINHERIT IN ROLE portcullis_gateway, portcullis_owner", "portcullis_owner"),
+        ("IN ROLE portcullis_gateway, pg_execute_server_program", "pg_execute_server_program"),
+        ("CREATEROLE IN ROLE portcullis_gateway", "make roles"),
+        ("NOINHERIT IN ROLE portcullis_gateway", "is not in portcullis_gateway"),
+    ],
+)
+def test_a_login_with_more_or_less_than_it_needs_is_refused(company: Store, rights: str, named: str) -> None:
+    login = f"login_{uuid.uuid4().hex}"
+    with closing(psycopg.connect(company.url("postgres"), autocommit=True)) as connection:
+        connection.execute(f"CREATE ROLE {login} LOGIN {rights}")
+        try:
+            with pytest.raises(ConfigurationError, match=named):
+                schema.check_current(company.url(login), MIGRATIONS)
+        finally:
+            connection.execute(f"DROP ROLE {login}")
 
 
 @pytest.mark.parametrize("login", ["postgres", "deployer", "auditor", "signer", "eraser"])
@@ -208,7 +301,7 @@ async def test_the_oldest_supported_server_serves() -> None:
         async with database.write() as tx:
             await policy_rows.put_bundle(tx, TenantId("sample"), "sha256:1", {"a": "b"}, NOW)
         async with database.read() as tx:
-            assert await policy_rows.files(tx, "sha256:1") == {"a": "b"}
+            assert await policy_rows.files(tx, "sample", "sha256:1") == {"a": "b"}
         await database.close()
     finally:
         server.remove()

@@ -17,7 +17,7 @@ from app.audit.notes import Checkpoint, open_checkpoint
 from app.audit.signer import CheckpointSigner, RemoteSigner
 from app.domain.audit import AuditEvent, EventId, InclusionProof, LogEntry
 from app.domain.identity import TenantId
-from app.errors import AuditUnavailableError, NotFoundError, UpstreamUnavailableError
+from app.errors import AuditUnavailableError, NotFoundError, UpstreamRefusedError, UpstreamUnavailableError
 from app.observability import STAGE_SECONDS
 from app.storage import audit_rows, tenant_rows
 from app.storage.audit_rows import Block, EntryRow, EventQuery
@@ -28,6 +28,7 @@ _MAX_BATCH = 256
 _MAX_QUEUE = 4096
 _PAGE = 10_000
 _SIGNED_TRIES, _SIGNED_WAIT_S = 30, 0.1
+_NOT_TAKEN = "The record could not be written, so nothing is released."
 _DIFFERS = "The log is shorter than, or differs from, its last signed checkpoint. Nothing is released until an officer has looked."
 
 
@@ -189,17 +190,25 @@ class AuditLog:
         while self._queue:
             batch = self._queue[:_MAX_BATCH]
             del self._queue[:_MAX_BATCH]
-            try:
-                async with self._database.append() as tx:
-                    written = await self.record_in(tx, *(event for waiting in batch for event in waiting.events))
-            except AuditUnavailableError as error:
-                _fail(batch, AuditUnavailableError(error.detail), error)
-            except UpstreamUnavailableError as error:
-                _fail(batch, AuditUnavailableError("The log could not take the record, so nothing is released. Try again."), error)
-            except Exception as error:  # noqa: BLE001 - whatever went wrong, nobody may wait for ever or be told it is on record
-                _fail(batch, AuditUnavailableError("The record could not be written, so nothing is released."), error)
-            else:
-                _settle(batch, written)
+            await self._write(batch)
+
+    async def _write(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            async with self._database.append() as tx:
+                written = await self.record_in(tx, *(event for waiting in batch for event in waiting.events))
+        except AuditUnavailableError as error:
+            _fail(batch, AuditUnavailableError(error.detail), error)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, nobody may wait for ever or be told it is on record
+            is_away = isinstance(error, UpstreamUnavailableError) and not isinstance(error, UpstreamRefusedError)
+            if is_away or len(batch) == 1:
+                message = "The log could not take the record, so nothing is released. Try again." if is_away else _NOT_TAKEN
+                _fail(batch, AuditUnavailableError(message), error)
+                return
+            # One of them cannot be stored; alone, the others can.
+            for waiting in batch:
+                await self._write([waiting])
+        else:
+            _settle(batch, written)
 
     async def _append(self, tx: Transaction, tenant: TenantId, events: Sequence[AuditEvent]) -> list[LogEntry]:
         log = log_name(tenant)

@@ -9,8 +9,13 @@ from uuid_utils import uuid7
 from app.domain.access import Acl, AclMode
 from app.domain.content import Document
 from app.domain.identity import Principal, Subject
+from app.errors import InvalidInputError
 from app.ingest.parsers.normalise import one_line
 from app.storage.job_rows import Job, JobKind, JobState
+
+_MOST_CHARS = {"file_name": 1_000, "media_type": 200, "title": 1_000, "source_uri": 2_048, "external_id": 1_000}
+_MOST_BYTES_OF_ID = 2_000
+"""It is part of a key, which PostgreSQL keeps in less than a third of a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +36,25 @@ class Submission:
 
 
 def cleaned(submission: Submission) -> Submission:
-    """The submission with its names as they are stored: invisible characters would hide a personal name from the detector."""
-    return replace(
+    """The submission with its names as they are stored: invisible characters would hide a personal name from the detector.
+
+    Raises InvalidInputError for one that is too long in that form.
+    """
+    clean = replace(
         submission,
         file_name=one_line(submission.file_name) or "document",
         title=one_line(submission.title or "") or None,
         source_uri=one_line(submission.source_uri or "") or None,
         external_id=one_line(submission.external_id or "") or None,
     )
+    for name, most in _MOST_CHARS.items():
+        if len(getattr(clean, name) or "") > most:
+            message = f"{name} is longer than {most} characters."
+            raise InvalidInputError(message, pointer=f"/{name}")
+    if len((clean.external_id or "").encode("utf-8", "surrogatepass")) > _MOST_BYTES_OF_ID:
+        message = f"external_id is longer than {_MOST_BYTES_OF_ID} bytes as UTF-8."
+        raise InvalidInputError(message, pointer="/external_id")
+    return clean
 
 
 def acl_to_json(acl: Acl) -> dict[str, Any]:

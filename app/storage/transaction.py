@@ -22,12 +22,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
-from app.errors import UpstreamUnavailableError
+from app.errors import InvalidInputError, PortcullisError, UpstreamRefusedError, UpstreamUnavailableError
 from app.storage.driver import connector
 
 _WRITE = "portcullis_write"
 _LOCK_WAIT_S = 2.0
 _RETURN_TRIES, _RETURN_WAIT_S = 200, 0.01
+_VALUE_CLASSES, _RULE_CLASSES = {"22", "54"}, {"23", "42"}
+_UNFIT = "A value of the request fits nowhere: it is too long, or holds characters that no text has. Shorten or mend it."
 _TAKE_TURN = "SELECT pg_advisory_xact_lock(5795270061)"
 
 
@@ -160,8 +162,20 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except (DBAPIError, PoolTimeoutError, sqlite3.Error) as error:
-        message = "The database did not take the request. Nothing was released and nothing is half done; try again."
-        raise UpstreamUnavailableError(message) from error
+        raise _family(error) from error
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise InvalidInputError(_UNFIT) from error
     except SQLAlchemyError as error:
         message = "The database request failed. Nothing was released."
         raise UpstreamUnavailableError(message) from error
+
+
+def _family(error: Exception) -> PortcullisError:
+    """What an error of the driver means to a caller, by its SQLSTATE: a value that fits nowhere, a row that may not be, or no answer."""
+    cause = getattr(error, "orig", error)
+    state = getattr(cause, "sqlstate", None) or ""
+    if state[:2] in _VALUE_CLASSES or isinstance(cause, sqlite3.DataError):
+        return InvalidInputError(_UNFIT)
+    if state[:2] in _RULE_CLASSES or isinstance(cause, sqlite3.IntegrityError):
+        return UpstreamRefusedError("The database does not take this change, now or later. Nothing was released and nothing is half done.")
+    return UpstreamUnavailableError("The database did not take the request. Nothing was released and nothing is half done; try again.")

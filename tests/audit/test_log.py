@@ -52,6 +52,19 @@ async def test_no_commit_is_reported_as_no_record(evidence: Evidence) -> None:
     assert entry.index <= 1
 
 
+async def test_a_record_that_cannot_be_stored_takes_no_other_with_it(evidence: Evidence) -> None:
+    """Records of many requests are committed together: one bad value failed them all."""
+    known = evidence.event()
+    await evidence.log.record(known)
+    bad = [known, evidence.event(note="a \ud800 b"), evidence.event(note="\udfff")]
+    good = [evidence.event(n=n) for n in range(5)]
+    done = await asyncio.gather(*map(evidence.log.record, [good[0], bad[0], good[1], bad[1], *good[2:], bad[2]]), return_exceptions=True)
+    assert [isinstance(one, AuditUnavailableError) for one in done] == [False, True, False, True, False, False, False, True]
+    written = sorted(one[0].index for one in done if isinstance(one, list))
+    assert written == list(range(1, 6))
+    assert (await evidence.verify()).is_intact
+
+
 @pytest.mark.parametrize(
     ("statement", "named"),
     [

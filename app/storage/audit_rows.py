@@ -176,11 +176,14 @@ async def references_between(tx: Transaction, log: str, start: int, stop: int) -
     return {(row.kind, row.ref, row.idx) for row in await tx.connection.execute(statement)}
 
 
-async def blocks(tx: Transaction, log: str) -> list[Block]:
-    """Every block of `log`, in order."""
+async def blocks(tx: Transaction, log: str, after: int | None, limit: int) -> list[Block]:
+    """Blocks of `log` in order, past the one that begins at `after` (`None`: from the first), at most `limit`."""
     columns = (audit_block.c.first, audit_block.c.count.label("n"), audit_block.c.root, audit_block.c.chain)
-    statement = select(*columns).where(audit_block.c.log == log).order_by(audit_block.c.first)
-    return [Block(row.first, row.n, row.root, row.chain) for row in await tx.connection.execute(statement)]
+    statement = select(*columns).where(audit_block.c.log == log)
+    if after is not None:
+        statement = statement.where(audit_block.c.first > after)
+    rows = await tx.connection.execute(statement.order_by(audit_block.c.first).limit(limit))
+    return [Block(row.first, row.n, row.root, row.chain) for row in rows]
 
 
 async def chain_at(tx: Transaction, log: str, size: int) -> bytes | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import NoReturn
 
 from app.audit.envelope import serialise
 from app.audit.merkle import MerkleTree, leaf_hash, root_of
@@ -30,6 +31,8 @@ _PAGE = 10_000
 _SIGNED_TRIES, _SIGNED_WAIT_S = 30, 0.1
 _NOT_TAKEN = "The record could not be written, so nothing is released."
 _DIFFERS = "The log is shorter than, or differs from, its last signed checkpoint. Nothing is released until an officer has looked."
+
+_OTHER_KEY = "The newest published checkpoint was signed with another key. Nothing is released until an officer has looked."
 
 
 def log_name(tenant: TenantId) -> str:
@@ -63,24 +66,26 @@ class AuditLog:
         self._refusal: str | None = None
 
     async def start(self, tenant: TenantId, *, is_acknowledged: bool = False) -> None:
-        """Compare the log with what was last signed; when it is shorter or differs, no record is taken from then on.
+        """Compare the log with what was last signed and published; when it is shorter or differs, no record is taken from then on.
 
         `is_acknowledged` takes records all the same: for the one that says that somebody looked.
         """
         log = log_name(tenant)
+        seen = self._signer.last_signed(log)
         async with self._trees_lock, self._database.read() as tx:
             tree = await self._caught_up(tx, log)
             latest = await audit_rows.latest_checkpoint(tx, log)
-        seen = self._signer.last_signed(log) or self._published(log, latest)
-        self._refusal = _DIFFERS if seen is not None and not _extends(tree, seen) and not is_acknowledged else None
+        self._refusal = None if is_acknowledged else self._objection(tree, log, seen, latest)
 
-    def _published(self, log: str, latest: tuple[int, str] | None) -> tuple[int, bytes] | None:
-        """(size, root) of the newest published checkpoint, when it bears the signer's signature."""
+    def _objection(self, tree: MerkleTree, log: str, seen: tuple[int, bytes] | None, latest: tuple[int, str] | None) -> str | None:
+        """Why a log is not the one that was signed; `None` when it begins with what the signer had `seen` and with the newest published."""
+        if seen is not None and not _extends(tree, seen):
+            return _DIFFERS
         try:
-            checkpoint = None if latest is None else open_checkpoint(latest[1], self._signer.verifier_key(log))
+            published = None if latest is None else open_checkpoint(latest[1], self._signer.verifier_key(log))
         except ValueError:
-            return (0, b"")  # A checkpoint of another key is none of ours: nothing extends this.
-        return None if checkpoint is None else (checkpoint.size, checkpoint.root)
+            return _OTHER_KEY
+        return None if published is None or _extends(tree, (published.size, published.root)) else _DIFFERS
 
     async def check(self, tenant: TenantId) -> None:
         """Raise AuditUnavailableError when no record is taken, with the reason."""
@@ -138,36 +143,52 @@ class AuditLog:
         tree = self._trees[entry.log]
         return InclusionProof(entry.log, entry.index, entry.leaf_hash, size, tree.root(size), tree.inclusion(entry.index, size), note)
 
-    async def checkpoint(self, tenant: TenantId) -> str:
-        """A signed checkpoint over everything committed so far. Raises AuditUnavailableError when the log went backwards."""
+    async def checkpoint(self, tenant: TenantId, *, is_acknowledged: bool = False) -> str:
+        """A signed checkpoint over everything committed so far.
+
+        Raises AuditUnavailableError, and stops the tenant, when the log does not begin with what was signed or published before;
+        `is_acknowledged` signs all the same: for the one that says that somebody looked.
+        """
         log = log_name(tenant)
-        self._refuse_if_damaged()
         if isinstance(self._signer, RemoteSigner):
+            self._refuse_if_damaged()
             return await self._covering(tenant, (await self.tree(tenant)).size - 1)
         async with self._trees_lock:
-            async with self._database.read() as tx:
-                latest = await audit_rows.latest_checkpoint(tx, log)
-                tree = await self._caught_up(tx, log)
+            # Before the snapshot: another process that signs meanwhile remembers more than is in it.
             seen = self._signer.last_signed(log)
-            if seen is not None and not _extends(tree, seen):
-                # For the gateways as well: they cannot see what the signer remembers.
-                async with self._database.write() as tx:
-                    await tenant_rows.stop(tx, tenant, _DIFFERS)
-                raise AuditUnavailableError(_DIFFERS)
-            if latest is not None and latest[0] == tree.size:
-                return latest[1]
+            async with self._database.read() as tx:
+                latest, head = await audit_rows.latest_checkpoint(tx, log), await audit_rows.read_head(tx, log)
+                tree = await self._caught_up(tx, log)
+            if not is_acknowledged:
+                # Also where this process refused at its start: the gateways cannot see what the signer remembers.
+                if (objection := self._objection(tree, log, seen, latest)) is not None:
+                    await self._stop(tenant, objection)
+                self._refuse_if_damaged()
+                if latest is not None and latest[0] == tree.size:
+                    return latest[1]
             note = self._signer.sign(Checkpoint(log, tree.size, tree.root()))
+            # Never before the entries that it covers: that is how one over lost entries is told from one over those that took their place.
+            signed_at = max(datetime.now(UTC), head.last_recorded_at) if head else datetime.now(UTC)
             async with self._database.write() as tx:
-                await audit_rows.put_checkpoint(tx, log, tree.size, note, datetime.now(UTC))
+                await audit_rows.put_checkpoint(tx, log, tree.size, note, signed_at)
             return note
+
+    async def _stop(self, tenant: TenantId, reason: str) -> NoReturn:
+        async with self._database.write() as tx:
+            if await tenant_rows.standstill(tx, tenant) is None:
+                await tenant_rows.stop(tx, tenant, reason)
+        raise AuditUnavailableError(reason)
 
     async def _covering(self, tenant: TenantId, index: int) -> str:
         """The newest published checkpoint, once it covers an entry: the signer is never more than moments behind."""
+        log = log_name(tenant)
         for _ in range(_SIGNED_TRIES):
             async with self._trees_lock, self._database.read() as tx:
-                latest = await audit_rows.latest_checkpoint(tx, log_name(tenant))
-                await self._caught_up(tx, log_name(tenant))
+                latest = await audit_rows.latest_checkpoint(tx, log)
+                tree = await self._caught_up(tx, log)
             if latest is not None and latest[0] > index:
+                if (objection := self._objection(tree, log, None, latest)) is not None:
+                    raise AuditUnavailableError(objection)
                 return latest[1]
             await asyncio.sleep(_SIGNED_WAIT_S)
         message = "The signer has not signed this entry yet. Try again shortly; if this stays so, the signer does not run."

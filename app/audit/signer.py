@@ -23,6 +23,11 @@ _RAW_KEY_BYTES = 32
 class CheckpointSigner:
     """Signs checkpoints. `folder` holds `signing.key` (0600), `state.json` and the append-only `checkpoints.txt`."""
 
+    @staticmethod
+    def is_kept_in(folder: Path) -> bool:
+        """Whether `folder` is one of a signer, so that opening it makes no new key."""
+        return (folder / "signing.key").exists()
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -54,8 +59,7 @@ class CheckpointSigner:
             state[checkpoint.origin] = {"size": checkpoint.size, "root": checkpoint.root.hex()}
             _replace(self._folder / "state.json", json.dumps(state, sort_keys=True).encode())
             note = sign(checkpoint.origin, self._key, checkpoint.text())
-            with (self._folder / "checkpoints.txt").open("a", encoding="utf-8") as file:
-                file.write(note + "\n")
+            _append_once(self._folder / "checkpoints.txt", f"{note}\n".encode())
             return note
 
     def accept(self, log: str, size: int, root: bytes) -> None:
@@ -121,6 +125,14 @@ def _load_or_create(path: Path) -> Ed25519PrivateKey:
         file.flush()
         os.fsync(file.fileno())
     return key
+
+
+def _append_once(path: Path, note: bytes) -> None:
+    """Add a note, unless it is the last one already: signed again, a log that did not grow has the same."""
+    with path.open("ab+") as file:
+        file.seek(max(0, file.tell() - len(note)))
+        if file.read() != note:
+            file.write(note)
 
 
 def _replace(path: Path, content: bytes) -> None:

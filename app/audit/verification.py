@@ -37,7 +37,7 @@ class LogReport:
 
 
 async def verify_log(database: Database, tenant: TenantId, vkey: str, signed: tuple[int, bytes] | None) -> LogReport:
-    """Re-derive every hash of a tenant's log from the stored bytes.
+    """Re-derive every hash of a tenant's log from the stored bytes, a page at a time in one snapshot; of all entries only hashes are held.
 
     `signed` is (size, root) from the signer's memory outside the database: a cut tail shows only there.
     """
@@ -91,18 +91,20 @@ def _check_columns(leaf: bytes, row: tuple[int, str, str, str, str, object], rep
 
 
 async def _check_blocks(tx: Transaction, log: str, tree: MerkleTree, report: LogReport) -> None:
-    chain, position = bytes(32), 0
-    for block in await audit_rows.blocks(tx, log):
-        last = block.first + block.count - 1
-        if block.first != position or last >= tree.size:
-            report.add(f"block at {block.first}: expected one at {position}, inside {tree.size} entries")
-            return
-        root = root_of([tree.node(0, index) for index in range(block.first, last + 1)])
-        chain = chain_value(chain, root, block.first, last)
-        if root != block.root or chain != block.chain:
-            report.add(f"block at {block.first}: its root or chain value does not follow from the entries")
-            return
-        position, report.blocks = last + 1, report.blocks + 1
+    chain, position, after = bytes(32), 0, None
+    while page := await audit_rows.blocks(tx, log, after, _PAGE):
+        for block in page:
+            last = block.first + block.count - 1
+            if block.first != position or not position <= last < tree.size:
+                report.add(f"block at {block.first}: expected one at {position}, inside {tree.size} entries")
+                return
+            root = root_of([tree.node(0, index) for index in range(block.first, last + 1)])
+            chain = chain_value(chain, root, block.first, last)
+            if root != block.root or chain != block.chain:
+                report.add(f"block at {block.first}: its root or chain value does not follow from the entries")
+                return
+            position, report.blocks = last + 1, report.blocks + 1
+        after = page[-1].first
     head = await audit_rows.read_head(tx, log)
     if head is not None and (head.size, head.chain) != (position, chain):
         report.add("the head of the log does not match its last block")

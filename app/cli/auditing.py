@@ -67,6 +67,9 @@ def checkpoint(data: DataOption = None) -> None:
 @app.command("resume")
 def resume(
     reason: Annotated[str, typer.Option("--reason", help="What was found; its length goes on record.")],
+    another_signer: Annotated[
+        bool, typer.Option("--another-signer", help="The folder that signed last is lost; this one signs now.")
+    ] = False,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -74,7 +77,7 @@ def resume(
 
     Example: portcullis audit resume --data signer-data --reason "restored from the backup of Tuesday, case 4711"
     """
-    size, signed = asyncio.run(resume_log(settings_for(data), reason))
+    size, signed = asyncio.run(resume_log(settings_for(data), reason, is_another_signer=another_signer))
     say(as_json, {"size": size, "signed_size": signed}, f"Records are taken again from entry {size}; {signed} had been signed before.")
 
 

@@ -10,11 +10,11 @@ from app.cli.options import DataOption, JsonOption, run_with, say, settings_for
 from app.errors import PortcullisError
 from app.settings import Settings, load_settings
 from app.storage import schema
-from app.wiring import Services, move_store, prepare_models
+from app.wiring import Services, abandon_move, move_store, prepare_models
 
 _AFTER_MOVE = (
     "Next: give the signer the folder {0}/signer, and every gateway and worker the key in {0}/digest.key "
-    "(PORTCULLIS_DIGEST_KEY: `base64 {0}/digest.key`)."
+    "(PORTCULLIS_DIGEST_KEY: `base64 {0}/digest.key`). What lay in {0} is closed."
 )
 database = typer.Typer(help="The database schema.", no_args_is_help=True)
 
@@ -50,14 +50,27 @@ def upgrade(data: DataOption = None, as_json: JsonOption = False) -> None:
     say(as_json, {"before": before, "after": after}, text)
 
 
-def migrate_store(data: DataOption = None, as_json: JsonOption = False) -> None:
+def migrate_store(
+    data: DataOption = None,
+    abandon: Annotated[bool, typer.Option("--abandon", help="Give up a move that failed and go on with the old installation.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Move an embedded installation to PostgreSQL: documents, versions, policy, conversations and the log with its proofs.
 
-    It may be stopped and run again; at the end everything is compared and the log is verified. The folder stays as it was.
+    It may be stopped and run again; at the end everything is compared and the log is verified. The old one takes no records from the
+    start, and is closed for good once it was moved.
 
     Example: PORTCULLIS_DATABASE_URL_FILE=… PORTCULLIS_DATABASE_OWNER_URL_FILE=… portcullis migrate-store --data data
     """
     settings = settings_for(data)
+    if abandon:
+        asyncio.run(abandon_move(settings))
+        say(
+            as_json,
+            {"abandoned": True},
+            "The old installation takes records again. What was copied stays closed: empty that database before another move.",
+        )
+        return
 
     def note(table: str, rows: int) -> None:
         if not as_json and rows:

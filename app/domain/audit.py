@@ -47,6 +47,7 @@ class EventType(StrEnum):
     AUDIT_QUERIED = "audit.queried"
     PROOF_ISSUED = "audit.proof.issued"
     STORE_MOVED = "store.moved"
+    MOVE_ABANDONED = "store.move.abandoned"
     LOG_RESUMED = "audit.recovery.acknowledged"
     LOG_STARTED = "audit.writer.started"
 

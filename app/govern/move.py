@@ -4,62 +4,99 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from app.audit.events import Happening, by_system
-from app.audit.log import AuditLog
-from app.audit.verification import verify_log
+from app.audit.log import AuditLog, log_name
+from app.audit.signer import CheckpointSigner
+from app.audit.verification import LogReport, verify_log
 from app.domain.audit import EventType
 from app.domain.identity import TenantId
-from app.errors import ConfigurationError
-from app.storage import moving, tenant_rows
+from app.errors import AuditUnavailableError, ConfigurationError
+from app.storage import audit_rows, moving, tenant_rows
 from app.storage.moving import Cells
 from app.storage.transaction import Database
 
 _PAGE = 200
 _UNDER_WAY = "An installation is being moved here; it opens when everything has arrived and was checked."
+_LEAVING = "This installation is being moved to another database. To go on here instead: portcullis migrate-store --abandon."
+_MOVED = "This installation was moved to another database and is closed here: what is recorded since stands there."
+_WAY_BACK = "To go on with the old installation: portcullis migrate-store --abandon."
+_ANOTHER = f"Empty the new database and move again. {_WAY_BACK}"
 
 
 @dataclass(frozen=True)
 class MoveStore:
-    """Copies every row of one tenant's installation. Powers: both databases, the log of the target."""
+    """Copies every row of one tenant's installation. Powers: both databases, their logs, the signer's memory."""
 
     source: Database
     target: Database
-    audit: AuditLog
+    signer: CheckpointSigner
+
+    async def begin(self, tenant: TenantId) -> None:
+        """Close both: from here on no process records anything for the tenant on either, and so none answers.
+
+        Raises ConfigurationError when the old one was moved already or takes no records, or the new one holds something else.
+        """
+        async with self.target.read() as tx:
+            there, is_empty = await tenant_rows.standstill(tx, tenant), await moving.is_empty(tx, tenant)
+        here = await _standing(self.source, tenant)
+        if there != _UNDER_WAY and here == _MOVED:
+            message = f"{_MOVED} Nothing is left to move."
+            raise ConfigurationError(message)
+        if there != _UNDER_WAY and not (is_empty and there is None):
+            message = f"The new database already holds something of {tenant}. Name an empty one."
+            raise ConfigurationError(message)
+        if here not in {_LEAVING, _MOVED}:
+            await self._leave(tenant)
+        async with self.target.write() as tx:
+            await tenant_rows.stop(tx, tenant, _UNDER_WAY)
 
     async def run(self, tenant: TenantId, note: Callable[[str, int], None]) -> dict[str, int]:
-        """Copy what is not there yet, compare everything, open the target; returns rows by table.
+        """Copy what is not there yet, compare everything, close the old one for good and open the new; returns rows by table.
 
-        `note` hears of each table as it is done. Until the end the target takes no records, so no gateway on it answers. Raises
-        ConfigurationError when the target holds something else, or differs from the source at the end.
+        `note` hears of each table as it is done. Raises ConfigurationError as `begin` does, and when the two differ at the end or the
+        log is less than what the signer signed; both stay closed then.
         """
-        await self._begin(tenant)
+        await self.begin(tenant)
         counts = {}
         for name in moving.tables():
-            counts[name] = await self._copy(name)
+            counts[name] = await self._copy(name, tenant)
             note(name, counts[name])
         for name in moving.tables():
-            await self._compare(name)
-        log = await verify_log(self.target, tenant, self.audit.verifier_key(tenant), None)
+            await self._compare(name, tenant)
+        audit = AuditLog(self.target, self.signer)
+        log = await verify_log(self.target, tenant, audit.verifier_key(tenant), self.signer.last_signed(log_name(tenant)))
         if not log.is_intact:
-            message = f"The log did not arrive whole: {log.problems[0]}. Nothing was opened; the old installation is as it was."
+            message = f"The log did not arrive whole: {log.problems[0]}. Nothing was opened. {_WAY_BACK}"
             raise ConfigurationError(message)
+        # Before the new one opens: at no moment two take records, and what was cut off in between goes on the next time.
+        await self._close(tenant, log)
         async with self.target.write() as tx:
             await tenant_rows.resume(tx, tenant)
             moved = Happening(EventType.STORE_MOVED, fields={"tables": dict(counts), "root": log.root})
-            await self.audit.record_in(tx, by_system(tenant, moved))
+            await audit.record_in(tx, by_system(tenant, moved))
         return counts
 
-    async def _begin(self, tenant: TenantId) -> None:
-        async with self.target.write() as tx:
-            if await tenant_rows.standstill(tx, tenant) == _UNDER_WAY:
-                return
-            if not await moving.is_empty(tx, tenant):
-                message = f"The new database already holds something of {tenant}. Name an empty one."
-                raise ConfigurationError(message)
-            await tenant_rows.stop(tx, tenant, _UNDER_WAY)
+    async def _leave(self, tenant: TenantId) -> None:
+        audit = AuditLog(self.source, self.signer)
+        await audit.start(tenant)
+        try:
+            await audit.check(tenant)
+        except AuditUnavailableError as error:
+            message = f"The old installation takes no records: {error.detail} Look first: portcullis audit verify, portcullis audit resume."
+            raise ConfigurationError(message) from error
+        async with self.source.write() as tx:
+            await tenant_rows.stop(tx, tenant, _LEAVING)
 
-    async def _copy(self, name: str) -> int:
+    async def _close(self, tenant: TenantId, log: LogReport) -> None:
+        async with self.source.write() as tx:
+            head = await audit_rows.read_head(tx, log_name(tenant))
+            if await tenant_rows.standstill(tx, tenant) not in {_LEAVING, _MOVED} or (head.size if head else 0) != log.entries:
+                message = f"The old installation was opened meanwhile. {_ANOTHER}"
+                raise ConfigurationError(message)
+            await tenant_rows.stop(tx, tenant, _MOVED)
+
+    async def _copy(self, name: str, tenant: TenantId) -> int:
         total = 0
-        async for rows in self._pages(name):
+        async for rows in _pages(self.source, name, tenant):
             total += len(rows)
             async with self.target.write() as tx:
                 present = await moving.read_same(tx, name, rows)
@@ -67,19 +104,48 @@ class MoveStore:
                     await moving.write_rows(tx, name, missing)
         return total
 
-    async def _compare(self, name: str) -> None:
-        async for rows in self._pages(name):
+    async def _compare(self, name: str, tenant: TenantId) -> None:
+        async for rows in _pages(self.source, name, tenant):
             async with self.target.read() as tx:
                 if await moving.read_same(tx, name, rows) != rows:
-                    message = f"Rows of {name} differ: the old installation was used meanwhile. Empty the new database and move again."
+                    message = f"Rows of {name} differ: the old installation was used meanwhile. {_ANOTHER}"
+                    raise ConfigurationError(message)
+        async for rows in _pages(self.target, name, tenant):
+            async with self.source.read() as tx:
+                if None in await moving.read_same(tx, name, rows):
+                    message = f"The new database has rows of {name} that the old installation has not. {_ANOTHER}"
                     raise ConfigurationError(message)
 
-    async def _pages(self, name: str) -> AsyncIterator[list[Cells]]:
-        last: Cells | None = None
-        while True:
-            async with self.source.read() as tx:
-                rows = await moving.read_page(tx, name, last, _PAGE)
-            if not rows:
-                return
-            yield rows
-            last = rows[-1]
+
+async def abandon_move(source: Database, target: Database | None, signer: CheckpointSigner, tenant: TenantId) -> None:
+    """Open the old installation again after a move that failed or was cut off, on record. What the new one holds stays closed.
+
+    Raises ConfigurationError when no move is under way, or when it was completed: then `target` would have to say that it is still closed.
+    """
+    here = await _standing(source, tenant)
+    if here not in {_LEAVING, _MOVED}:
+        message = "No move is under way, so there is none to abandon."
+        raise ConfigurationError(message)
+    if here == _MOVED and (target is None or await _standing(target, tenant) != _UNDER_WAY):
+        raise ConfigurationError(_MOVED)
+    audit = AuditLog(source, signer)
+    await audit.start(tenant)
+    async with source.write() as tx:
+        await tenant_rows.resume(tx, tenant)
+        await audit.record_in(tx, by_system(tenant, Happening(EventType.MOVE_ABANDONED)))
+
+
+async def _standing(database: Database, tenant: TenantId) -> str | None:
+    async with database.read() as tx:
+        return await tenant_rows.standstill(tx, tenant)
+
+
+async def _pages(database: Database, name: str, tenant: TenantId) -> AsyncIterator[list[Cells]]:
+    last: Cells | None = None
+    while True:
+        async with database.read() as tx:
+            rows = await moving.read_page(tx, name, tenant, last, _PAGE)
+        if not rows:
+            return
+        yield rows
+        last = rows[-1]

@@ -26,7 +26,7 @@ class CopyIndex:
     read_vectors: ReadVectors
 
     async def run(self, tenant: TenantId) -> int:
-        """Copy what `target` does not serve yet in its live version; returns how many documents it serves then.
+        """Copy what `target` does not serve yet in its live version, take out what is served no more; returns how many it serves then.
 
         Safe to repeat, and to stop: the next run goes on where this one ended. Vectors that are missing are made by the worker later.
         """
@@ -36,11 +36,15 @@ class CopyIndex:
         served = [name for name, one in standing.items() if one.is_served_at(datetime.now(UTC))]
         for document_id in served:
             there, wanted = held.get(document_id), standing[document_id]
-            if there is None or there.live_version != wanted.live_version or there.vectors < there.chunks:
-                await self._copy(tenant, document_id)
+            is_same = there is not None and (there.live_version, there.acl_version) == (wanted.live_version, wanted.acl_version)
+            if there is None or not is_same or there.vectors < there.chunks:
+                await self._copy(tenant, document_id, is_held=there is not None)
+        # Of a move that was abandoned: taken away since, they would be counted by searches until a worker repairs the index.
+        for document_id in held.keys() - set(served):
+            await self.target.remove(tenant, document_id)
         return len(served)
 
-    async def _copy(self, tenant: TenantId, document_id: DocumentId) -> None:
+    async def _copy(self, tenant: TenantId, document_id: DocumentId, *, is_held: bool) -> None:
         async with self.database.read() as tx:
             document = await document_rows.get_document(tx, tenant, document_id)
             if document is None or document.live_version is None:
@@ -50,4 +54,6 @@ class CopyIndex:
         await self.target.put_version(AccessFacts.of(document), document.live_version, indexed_chunks(analyzed))
         if vectors:
             await self.target.put_vectors(document_id, document.live_version, vectors, model)
+        if is_held:
+            await self.target.put_access(AccessFacts.of(document))
         await self.target.make_live(document_id, document.live_version)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Row, Select, bindparam, insert, select, text, update
+from sqlalchemy import Row, Select, bindparam, insert, or_, select, text, update
 
-from app.domain.audit import EventId, LogEntry, Reference
+from app.domain.audit import EventId, EventType, LogEntry, Reference
 from app.storage.tables import audit_block, audit_checkpoint, audit_event, audit_head, audit_ref
 from app.storage.transaction import Transaction
 
@@ -15,6 +15,10 @@ _HEAD = select(audit_head.c.size, audit_head.c.chain, audit_head.c.last_recorded
 _GENESIS = text(
     "INSERT INTO audit_head (log, size, chain, last_recorded_at) VALUES (:log, 0, :chain, :moment) ON CONFLICT DO NOTHING"
 ).bindparams(bindparam("moment", type_=audit_head.c.last_recorded_at.type))
+_PUT_CHECKPOINT = text(
+    "INSERT INTO audit_checkpoint (log, size, note, signed_at) VALUES (:log, :size, :note, :signed_at) ON CONFLICT DO NOTHING"
+).bindparams(bindparam("signed_at", type_=audit_checkpoint.c.signed_at.type))
+_SIZES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +180,14 @@ async def references_between(tx: Transaction, log: str, start: int, stop: int) -
     return {(row.kind, row.ref, row.idx) for row in await tx.connection.execute(statement)}
 
 
-async def blocks(tx: Transaction, log: str) -> list[Block]:
-    """Every block of `log`, in order."""
+async def blocks(tx: Transaction, log: str, after: int | None, limit: int) -> list[Block]:
+    """Blocks of `log` in order, past the one that begins at `after` (`None`: from the first), at most `limit`."""
     columns = (audit_block.c.first, audit_block.c.count.label("n"), audit_block.c.root, audit_block.c.chain)
-    statement = select(*columns).where(audit_block.c.log == log).order_by(audit_block.c.first)
-    return [Block(row.first, row.n, row.root, row.chain) for row in await tx.connection.execute(statement)]
+    statement = select(*columns).where(audit_block.c.log == log)
+    if after is not None:
+        statement = statement.where(audit_block.c.first > after)
+    rows = await tx.connection.execute(statement.order_by(audit_block.c.first).limit(limit))
+    return [Block(row.first, row.n, row.root, row.chain) for row in rows]
 
 
 async def chain_at(tx: Transaction, log: str, size: int) -> bytes | None:
@@ -192,17 +199,36 @@ async def chain_at(tx: Transaction, log: str, size: int) -> bytes | None:
 
 
 async def put_checkpoint(tx: Transaction, log: str, size: int, note: str, signed_at: datetime) -> None:
-    """Keep a signed checkpoint; one of the same size is kept as it is."""
-    present = select(audit_checkpoint.c.size).where(audit_checkpoint.c.log == log, audit_checkpoint.c.size == size)
-    if (await tx.connection.execute(present)).first() is None:
-        await tx.connection.execute(insert(audit_checkpoint).values(log=log, size=size, note=note, signed_at=signed_at))
+    """Keep a signed checkpoint. Where the key allows one of a size only, an earlier one of that size stays and this one is not kept."""
+    await tx.connection.execute(_PUT_CHECKPOINT, {"log": log, "size": size, "note": note, "signed_at": signed_at})
 
 
 async def latest_checkpoint(tx: Transaction, log: str) -> tuple[int, str] | None:
-    """(size, signed note) of the newest checkpoint, or `None`."""
+    """(size, signed note) of the newest checkpoint of the log as it is, or `None`.
+
+    That is the largest, but for those over entries that were lost: somebody acknowledged the loss after they were signed.
+    """
+    resumed = select(audit_event.c.idx, audit_event.c.recorded_at).where(audit_event.c.log == log)
+    resumed = resumed.where(audit_event.c.type == EventType.LOG_RESUMED.value).order_by(audit_event.c.idx.desc()).limit(1)
+    last = (await tx.connection.execute(resumed)).one_or_none()
     statement = select(audit_checkpoint.c.size, audit_checkpoint.c.note).where(audit_checkpoint.c.log == log)
-    row = (await tx.connection.execute(statement.order_by(audit_checkpoint.c.size.desc()).limit(1))).one_or_none()
+    if last is not None:
+        statement = statement.where(or_(audit_checkpoint.c.size <= last.idx, audit_checkpoint.c.signed_at >= last.recorded_at))
+    newest = statement.order_by(audit_checkpoint.c.size.desc(), audit_checkpoint.c.signed_at.desc()).limit(1)
+    row = (await tx.connection.execute(newest)).one_or_none()
     return None if row is None else (row.size, row.note)
+
+
+async def free_size(tx: Transaction, log: str, size: int) -> int:
+    """The smallest size, `size` or above, of which no checkpoint is kept yet."""
+    taken = select(audit_checkpoint.c.size).where(audit_checkpoint.c.log == log)
+    while sizes := set((await tx.connection.execute(taken.where(audit_checkpoint.c.size.between(size, size + _SIZES - 1)))).scalars()):
+        while size in sizes:
+            sizes.remove(size)
+            size += 1
+        if sizes:
+            break
+    return size
 
 
 def _entries(log: str) -> Select[tuple[str, int, bytes, bytes, datetime]]:

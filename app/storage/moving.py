@@ -1,11 +1,11 @@
-"""Queries that carry whole tables from one database to another, a page at a time, in the order in which rows refer to each other."""
+"""Queries that carry a tenant's rows from one database to another, a page at a time, in the order in which rows refer to each other."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, insert, select, tuple_
 
-from app.storage.tables import lease, login_attempt, metadata, pending_question, tenant_state, web_session
+from app.storage.tables import document, lease, login_attempt, metadata, pending_question, tenant_state, web_session
 from app.storage.transaction import Transaction
 
 Cells = Mapping[str, Any]
@@ -18,11 +18,11 @@ def tables() -> list[str]:
     return [str(table.name) for table in metadata.sorted_tables if table not in _LEFT_BEHIND]
 
 
-async def read_page(tx: Transaction, name: str, after: Cells | None, limit: int) -> list[Cells]:
-    """Rows of a table in the order of its key, past the row `after`, at most `limit`."""
+async def read_page(tx: Transaction, name: str, tenant: str, after: Cells | None, limit: int) -> list[Cells]:
+    """A tenant's rows of a table in the order of its key, past the row `after`, at most `limit`."""
     table = metadata.tables[name]
     key = _key(tx, table)
-    statement = select(table)
+    statement = select(table).where(_is_of(table, tenant))
     if after is not None:
         statement = statement.where(tuple_(*key) > tuple_(*(after[column.name] for column in table.primary_key)))
     rows = await tx.connection.execute(statement.order_by(*key).limit(limit))
@@ -52,6 +52,15 @@ async def is_empty(tx: Transaction, tenant: str) -> bool:
             return False
     head = metadata.tables["audit_head"]
     return (await tx.connection.execute(select(head.c.log).where(head.c.log == f"portcullis/{tenant}"))).first() is None
+
+
+def _is_of(table: Table, tenant: str) -> ColumnElement[bool]:
+    """What makes a row one of a tenant; a table without a tenant, a log and a document does not move."""
+    if "tenant" in table.c:
+        return table.c.tenant == tenant
+    if "log" in table.c:
+        return table.c.log == f"portcullis/{tenant}"
+    return table.c.document_id.in_(select(document.c.document_id).where(document.c.tenant == tenant))
 
 
 def _key(tx: Transaction, table: Table) -> list[ColumnElement[Any]]:

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from app.audit.log import AuditLog
 from app.audit.signer import CheckpointSigner
 from app.domain.identity import TenantId
 from app.errors import ConfigurationError
+from app.govern import move
 from app.govern.move import MoveStore
 from app.index.stored_vectors import read_vectors
 from app.ingest.copy_index import CopyIndex
@@ -22,27 +22,63 @@ from app.wiring.indexes import open_index
 async def move_store(settings: Settings, note: Callable[[str, int], None]) -> dict[str, int]:
     """Move what lies in the data folder to the database of PORTCULLIS_DATABASE_OWNER_URL; returns rows by table.
 
-    Raises ConfigurationError when there is nothing to move, nowhere to move it to, or a gateway still runs on the folder.
+    The folder's own database takes no records from the first moment on, and none ever again once it was moved. Raises
+    ConfigurationError when there is nothing to move, nowhere to move it to, or a gateway still runs on the folder.
     """
-    file = settings.data / "portcullis.db"
-    if not file.exists():
-        message = f"{settings.data} holds no installation: name its folder with --data."
-        raise ConfigurationError(message)
+    signer = _signer_of(settings)
     if not settings.database_url.get_secret_value():
         message = "Say where to: set PORTCULLIS_DATABASE_URL, and PORTCULLIS_DATABASE_OWNER_URL to the owner of that database."
         raise ConfigurationError(message)
     schema.check_current(settings.embedded_url, settings.migrations)
     schema.upgrade(settings.owner_url, settings.migrations)
     async with AsyncExitStack() as stack:
-        if not hold_file(settings.data / "worker.lock", stack):
-            message = f"A gateway runs on {settings.data}. Stop it, so that nothing changes while it moves."
-            raise ConfigurationError(message)
-        source, target = Database(settings.embedded_url), Database(settings.owner_url, settings.tenant)
-        stack.push_async_callback(source.close)
-        stack.push_async_callback(target.close)
-        tenant, vectors = TenantId(settings.tenant), settings.data / "index.db"
+        source, target = _source(settings, stack), _target(settings, stack)
+        flow, tenant = MoveStore(source, target, signer), TenantId(settings.tenant)
+        await flow.begin(tenant)
         if settings.opensearch_url:
+            vectors = settings.data / "index.db"
             index = await open_index(settings, await asyncio.to_thread(LocalEmbedder, settings.models / "embedder", threads=1), stack)
             copy = CopyIndex(source, index, lambda document_id, version: read_vectors(vectors, document_id, version))
             note("index", await copy.run(tenant))
-        return await MoveStore(source, target, AuditLog(target, CheckpointSigner(settings.data / "signer"))).run(tenant, note)
+        return await flow.run(tenant, note)
+
+
+async def abandon_move(settings: Settings) -> None:
+    """Go on with the installation in the data folder after a move that failed or was cut off.
+
+    Raises ConfigurationError when none is under way, or when it was completed.
+    """
+    signer = _signer_of(settings)
+    schema.check_current(settings.embedded_url, settings.migrations)
+    async with AsyncExitStack() as stack:
+        source = _source(settings, stack)
+        target = _target(settings, stack) if settings.database_url.get_secret_value() else None
+        await move.abandon_move(source, target, signer, TenantId(settings.tenant))
+
+
+def _signer_of(settings: Settings) -> CheckpointSigner:
+    if not (settings.data / "portcullis.db").exists():
+        message = f"{settings.data} holds no installation: name its folder with --data."
+        raise ConfigurationError(message)
+    folder = settings.data / "signer"
+    if not CheckpointSigner.is_kept_in(folder):
+        # One made here would know nothing of what was signed, and a cut log would pass for a whole one.
+        message = f"{folder} is not there: put the signer's folder back, then move."
+        raise ConfigurationError(message)
+    return CheckpointSigner(folder)
+
+
+def _source(settings: Settings, stack: AsyncExitStack) -> Database:
+    for name in ("worker.lock", "signer.lock"):
+        if not hold_file(settings.data / name, stack):
+            message = f"A gateway or a signer runs on {settings.data}. Stop it, so that nothing changes while it moves."
+            raise ConfigurationError(message)
+    source = Database(settings.embedded_url)
+    stack.push_async_callback(source.close)
+    return source
+
+
+def _target(settings: Settings, stack: AsyncExitStack) -> Database:
+    target = Database(settings.owner_url, settings.tenant)
+    stack.push_async_callback(target.close)
+    return target

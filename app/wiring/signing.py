@@ -7,7 +7,7 @@ from app.audit.log import AuditLog, log_name
 from app.audit.signer import CheckpointSigner
 from app.domain.identity import TenantId
 from app.errors import ConfigurationError, PortcullisError
-from app.govern.recovery import AcknowledgeRecovery
+from app.govern.recovery import NOT_THE_SIGNER, AcknowledgeRecovery
 from app.observability import logger
 from app.settings import Settings
 from app.storage import schema
@@ -24,20 +24,25 @@ def signer_key(settings: Settings) -> str:
     return CheckpointSigner(settings.data / "signer").verifier_key(log_name(TenantId(settings.tenant)))
 
 
-async def resume_log(settings: Settings, reason: str) -> tuple[int, int]:
+async def resume_log(settings: Settings, reason: str, *, is_another_signer: bool = False) -> tuple[int, int]:
     """Let records be taken again after somebody looked; returns (entries there, entries signed before).
 
-    Runs where the signer's folder is, as the owner of the database: no gateway and no signer may do this by itself.
+    Runs where the signer's folder is, as the owner of the database: no gateway and no signer may do this by itself. Raises
+    ConfigurationError elsewhere, unless `is_another_signer` says that the folder is lost.
     """
+    folder = settings.data / "signer"
+    if not is_another_signer and not CheckpointSigner.is_kept_in(folder):
+        raise ConfigurationError(NOT_THE_SIGNER)
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         if not hold_file(settings.data / "signer.lock", stack):
             message = "The signer runs. Stop it, then say it again."
             raise ConfigurationError(message)
         database = Database(settings.owner_url, settings.tenant)
         stack.push_async_callback(database.close)
-        signer = CheckpointSigner(settings.data / "signer")
+        signer = CheckpointSigner(folder)
         recovery = AcknowledgeRecovery(database, AuditLog(database, signer), signer)
-        return await recovery.run(TenantId(settings.tenant), "system:operator", reason)
+        return await recovery.run(TenantId(settings.tenant), "system:operator", reason, is_another_signer=is_another_signer)
 
 
 async def sign_forever(settings: Settings) -> None:

@@ -43,11 +43,8 @@ class AcknowledgeRecovery:
         async with self.database.write() as tx:
             size = (await audit_rows.lock_head(tx, log)).size
             fields = {"reason_chars": len(reason), "size": size, "signed_size": signed_size, "is_another_signer": is_another_signer}
-            # Once, or as often as it takes until the log has a size under which no checkpoint over lost entries stands.
-            times = await audit_rows.free_size(tx, log, size + 1) - size
             await tenant_rows.resume(tx, tenant)
-            resumed = [by_system(tenant, Happening(EventType.LOG_RESUMED, fields=fields), actor) for _ in range(times)]
-            await self.audit.record_in(tx, *resumed)
+            await self.audit.record_in(tx, by_system(tenant, Happening(EventType.LOG_RESUMED, fields=fields), actor))
             await tenant_rows.stop(tx, tenant, _UNDER_WAY)
         # Only now: a signer that forgot before this is on record would take up a cut log as if nothing had been.
         tree = await self.audit.tree(tenant)

@@ -18,7 +18,6 @@ _GENESIS = text(
 _PUT_CHECKPOINT = text(
     "INSERT INTO audit_checkpoint (log, size, note, signed_at) VALUES (:log, :size, :note, :signed_at) ON CONFLICT DO NOTHING"
 ).bindparams(bindparam("signed_at", type_=audit_checkpoint.c.signed_at.type))
-_SIZES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +198,7 @@ async def chain_at(tx: Transaction, log: str, size: int) -> bytes | None:
 
 
 async def put_checkpoint(tx: Transaction, log: str, size: int, note: str, signed_at: datetime) -> None:
-    """Keep a signed checkpoint. Where the key allows one of a size only, an earlier one of that size stays and this one is not kept."""
+    """Keep a signed checkpoint; signed again in the same moment it is kept once."""
     await tx.connection.execute(_PUT_CHECKPOINT, {"log": log, "size": size, "note": note, "signed_at": signed_at})
 
 
@@ -217,18 +216,6 @@ async def latest_checkpoint(tx: Transaction, log: str) -> tuple[int, str] | None
     newest = statement.order_by(audit_checkpoint.c.size.desc(), audit_checkpoint.c.signed_at.desc()).limit(1)
     row = (await tx.connection.execute(newest)).one_or_none()
     return None if row is None else (row.size, row.note)
-
-
-async def free_size(tx: Transaction, log: str, size: int) -> int:
-    """The smallest size, `size` or above, of which no checkpoint is kept yet."""
-    taken = select(audit_checkpoint.c.size).where(audit_checkpoint.c.log == log)
-    while sizes := set((await tx.connection.execute(taken.where(audit_checkpoint.c.size.between(size, size + _SIZES - 1)))).scalars()):
-        while size in sizes:
-            sizes.remove(size)
-            size += 1
-        if sizes:
-            break
-    return size
 
 
 def _entries(log: str) -> Select[tuple[str, int, bytes, bytes, datetime]]:

@@ -312,7 +312,7 @@ audit_checkpoint = Table(
     Column("log", NAME, primary_key=True),
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("note", Text, nullable=False),
-    Column("signed_at", UtcDateTime, nullable=False),
+    Column("signed_at", UtcDateTime, primary_key=True),
 )
 tenant_login = Table(
     # Which logins of PostgreSQL see which tenant, kept by the owner; empty, each sees the tenant it says.

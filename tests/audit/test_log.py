@@ -135,7 +135,10 @@ async def test_a_signer_that_sees_a_cut_stops_every_gateway_until_somebody_has_l
     recovered = AuditLog(evidence.database, signer)
     with pytest.raises(InvalidInputError):
         await AcknowledgeRecovery(evidence.database, recovered, signer).run(TENANT, "system:operator", " ")
-    assert await AcknowledgeRecovery(evidence.database, recovered, signer).run(TENANT, "system:operator", "looked") == (3, 6)
+    async with evidence.store.opened("deployer") as owner:
+        flow = AcknowledgeRecovery(owner, AuditLog(owner, signer), signer)
+        assert await flow.run(TENANT, "system:operator", "looked") == (3, 6)
+    await recovered.start(TENANT)
     [entry] = await gateway.record(evidence.event())
     assert entry.index == 4
     await recovered.checkpoint(TENANT)

@@ -83,6 +83,10 @@ class UpstreamUnavailableError(PortcullisError):
     retryable = True
 
 
+class OutcomeUnknownError(UpstreamUnavailableError):
+    """The database went away while it was told to commit: what was asked for may have been done or not."""
+
+
 class UpstreamRefusedError(UpstreamUnavailableError):
     """Such a part answered, and does not take this request: waiting alone mends nothing."""
 

@@ -105,7 +105,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 def settings_in(folder: Path, **overrides: object) -> Settings:
     """Settings of a demo installation in `folder`, on the services that `company` noted there."""
     services = services_noted_in(folder)
+    if overrides.get("verifier_key"):
+        services |= login_in(folder, "gateway")
     return load_settings(**{"data": folder, "demo": True, "checkpoint_every_s": 0.2, "policy_poll_s": 0.1, **services, **overrides})
+
+
+def login_in(folder: Path, login: str) -> dict[str, str]:
+    """Settings of a process that does one duty only, under the login for it; SQLite knows none."""
+    address = services_noted_in(folder).get("database_url", "")
+    return {"database_url": address.replace("//all_in_one@", f"//{login}@")} if address else {}
 
 
 def services_noted_in(folder: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 _MAX_BATCH_LINES = 1_000
 _MAX_FIELD_CHARS = 2_048
 PrincipalText = Annotated[str, StringConstraints(pattern=r"^(user|group|role):\S", max_length=512)]
+_RETENTION = "Documents are withdrawn this many days after their last version was taken in."
 Title = Annotated[str, StringConstraints(max_length=1_000)]
 
 
@@ -70,7 +71,7 @@ class CollectionBody(Body):
     steward: Annotated[str, StringConstraints(max_length=300)] | None = None
     default_label: Name | None = None
     languages: list[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]] | None = Field(default=None, max_length=20)
-    retention_days: int | None = Field(default=None, ge=1, le=36_500)
+    retention_days: int | None = Field(default=None, ge=1, le=36_500, description=_RETENTION)
     redaction_profile: Name | None = None
     model_routing: Name | None = None
 
@@ -82,7 +83,7 @@ class CollectionPatch(Body):
     steward: Annotated[str, StringConstraints(max_length=300)] | None = None
     default_label: Name | None = None
     languages: list[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]] | None = Field(default=None, max_length=20)
-    retention_days: int | None = Field(default=None, ge=1, le=36_500)
+    retention_days: int | None = Field(default=None, ge=1, le=36_500, description=_RETENTION)
     redaction_profile: Name | None = None
     model_routing: Name | None = None
 

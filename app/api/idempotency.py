@@ -11,7 +11,7 @@ import orjson
 from fastapi import Header, Request
 
 from app.domain.identity import Caller
-from app.errors import ConflictError, PortcullisError
+from app.errors import ConflictError, OutcomeUnknownError, PortcullisError
 from app.storage import people_rows
 from app.storage.people_rows import IdempotencyKey
 from app.wiring import Services
@@ -35,6 +35,9 @@ class Once:
         try:
             # As JSON already: a time in it would be refused by the table, after the work was done.
             response = orjson.loads(orjson.dumps(await work(), option=orjson.OPT_UTC_Z))
+        except OutcomeUnknownError:
+            # Kept for as long as a first use may take: a repeat that follows at once must not do it twice.
+            raise
         except BaseException:
             await self.free()
             raise

@@ -7,12 +7,12 @@ from typing import Any
 
 from app.audit.events import by_caller, decided
 from app.audit.log import AuditLog
-from app.domain.access import Acl, Action, Resource
+from app.domain.access import Acl, Action, Outcome, Resource
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import Collection
 from app.domain.identity import Caller, Subject
 from app.errors import ConflictError, InvalidInputError, NotFoundError
-from app.govern.rights import require_right
+from app.govern.rights import decide_right, refuse_right
 from app.policy.book import PolicyBook
 from app.policy.snapshot import Snapshot
 from app.storage import collection_rows
@@ -60,16 +60,18 @@ class ManageCollections:
 
     async def create(self, caller: Caller, value: Collection) -> Collection:
         """Make a collection. Needs `collection.write`. Raises ConflictError when the name is taken."""
-        decision = await require_right(self.database, self.policy, self.audit, caller, Action.COLLECTION_WRITE)
         async with self.database.write() as tx:
-            _check_label(await self.policy.current(tx, value.tenant), value.default_label)
-            if await collection_rows.get_collection(tx, value.tenant, value.name) is not None:
-                message = "A collection of this name exists."
-                raise ConflictError(message)
-            await collection_rows.put_collection(tx, value)
-            happening = decided(EventType.COLLECTION_CHANGED, decision, (), {"collection": value.name, "change": "created"})
-            await self.audit.record_in(tx, by_caller(caller, happening))
-        return value
+            decision = await decide_right(tx, self.policy, caller, Action.COLLECTION_WRITE)
+            if decision.outcome is Outcome.ALLOW:
+                _check_label(await self.policy.current(tx, value.tenant), value.default_label)
+                if await collection_rows.get_collection(tx, value.tenant, value.name) is not None:
+                    message = "A collection of this name exists."
+                    raise ConflictError(message)
+                await collection_rows.put_collection(tx, value)
+                happening = decided(EventType.COLLECTION_CHANGED, decision, (), {"collection": value.name, "change": "created"})
+                await self.audit.record_in(tx, by_caller(caller, happening))
+                return value
+        return await refuse_right(self.audit, caller, Action.COLLECTION_WRITE, decision)
 
     async def update(self, caller: Caller, name: str, changes: dict[str, Any]) -> Collection:
         """Change settings of a collection. Needs `collection.write`, and `policy.write` instead for what decides who sees what.
@@ -77,18 +79,21 @@ class ManageCollections:
         Raises NotFoundError.
         """
         rights = {Action.POLICY_WRITE if name in _DECIDING else Action.COLLECTION_WRITE for name in changes} or {Action.COLLECTION_WRITE}
-        for right in sorted(rights):
-            decision = await require_right(self.database, self.policy, self.audit, caller, right)
         async with self.database.write() as tx:
-            before = await collection_rows.get_collection(tx, caller.subject.tenant, name)
-            if before is None:
-                raise NotFoundError
-            value = replace(before, **changes)
-            _check_label(await self.policy.current(tx, value.tenant), value.default_label)
-            await collection_rows.put_collection(tx, value)
-            fields: dict[str, JsonValue] = {"collection": name, "change": "updated", "settings": sorted(changes)}
-            await self.audit.record_in(tx, by_caller(caller, decided(EventType.COLLECTION_CHANGED, decision, (), fields)))
-        return value
+            decisions = {right: await decide_right(tx, self.policy, caller, right) for right in sorted(rights)}
+            denied = next((right for right, one in decisions.items() if one.outcome is not Outcome.ALLOW), None)
+            if denied is None:
+                before = await collection_rows.get_collection(tx, caller.subject.tenant, name)
+                if before is None:
+                    raise NotFoundError
+                value = replace(before, **changes)
+                _check_label(await self.policy.current(tx, value.tenant), value.default_label)
+                await collection_rows.put_collection(tx, value)
+                fields: dict[str, JsonValue] = {"collection": name, "change": "updated", "settings": sorted(changes)}
+                decision = list(decisions.values())[-1]
+                await self.audit.record_in(tx, by_caller(caller, decided(EventType.COLLECTION_CHANGED, decision, (), fields)))
+                return value
+        return await refuse_right(self.audit, caller, denied, decisions[denied])
 
 
 def is_readable(snapshot: Snapshot, subject: Subject, collection: str) -> bool:

@@ -1,16 +1,19 @@
-"""ApplyRetention: the text of withdrawn documents is deleted when its time is up. The row stays as a tombstone, the record for ever."""
+"""ApplyRetention: withdraws what a collection keeps no longer and deletes the text of what was withdrawn.
 
-from dataclasses import dataclass
+The row stays as a tombstone, the record for ever.
+"""
+
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from app.audit.events import Happening, by_system
 from app.audit.events import document as about
 from app.audit.log import AuditLog
-from app.domain.audit import EventType
-from app.domain.content import DocumentId
+from app.domain.audit import EventType, JsonValue
+from app.domain.content import DocumentId, DocumentState
 from app.domain.identity import TenantId
 from app.domain.ports import PassageIndex
-from app.storage import document_rows, job_rows
+from app.storage import collection_rows, document_rows, job_rows
 from app.storage.transaction import Database
 
 _AT_ONCE = 100
@@ -18,7 +21,7 @@ _AT_ONCE = 100
 
 @dataclass(frozen=True)
 class ApplyRetention:
-    """Deletes what was withdrawn long enough ago. Powers: the register, the index, the log."""
+    """Withdraws and deletes what was kept long enough. Powers: the register, the index, the log."""
 
     database: Database
     index: PassageIndex
@@ -26,17 +29,49 @@ class ApplyRetention:
     purge_after: timedelta
 
     async def run(self, tenant: TenantId) -> int:
-        """Purge documents whose withdrawal is older than `purge_after`, each with its record in one transaction; returns how many.
+        """Withdraw what is older than its collection's `retention_days`, then purge what was withdrawn longer ago than `purge_after`.
 
-        What was handed in with jobs that failed that long ago goes too.
+        A document's age is that of its live version. Each change and its record are one transaction. Returns how many were purged; what
+        was handed in with jobs that failed that long ago goes too.
         """
-        before, purged = datetime.now(UTC) - self.purge_after, 0
+        now = datetime.now(UTC)
+        await self._withdraw_outlived(tenant, now)
+        before, purged = now - self.purge_after, 0
         async with self.database.write() as tx:
             await job_rows.drop_content_of_failed(tx, tenant, before)
-            due = await document_rows.withdrawn_before(tx, tenant, before, _AT_ONCE)
-        for document_id in due:
-            purged += await self._purge(tenant, document_id, before)
-        return purged
+        while True:
+            async with self.database.read() as tx:
+                due = await document_rows.withdrawn_before(tx, tenant, before, _AT_ONCE)
+            done = sum([await self._purge(tenant, document_id, before) for document_id in due])
+            purged += done
+            if not done:
+                return purged
+
+    async def _withdraw_outlived(self, tenant: TenantId, now: datetime) -> None:
+        async with self.database.read() as tx:
+            collections = await collection_rows.list_collections(tx, tenant)
+        for collection in collections:
+            if collection.retention_days is None:
+                continue
+            before, done = now - timedelta(days=collection.retention_days), 1
+            while done:
+                async with self.database.read() as tx:
+                    due = await document_rows.outlived(tx, tenant, collection.name, before, _AT_ONCE)
+                done = sum([await self._withdraw(tenant, document_id, before) for document_id in due])
+
+    async def _withdraw(self, tenant: TenantId, document_id: DocumentId, before: datetime) -> bool:
+        async with self.database.write() as tx:
+            document = await document_rows.get_document(tx, tenant, document_id)
+            # Looked at again: a new version may have gone live since the list was made.
+            if document is None or not await document_rows.is_outlived(tx, document_id, before):
+                return False
+            changed = replace(document, state=DocumentState.WITHDRAWN, live_version=None, acl_version=document.acl_version + 1)
+            await document_rows.update_document(tx, replace(changed, updated_at=datetime.now(UTC)))
+            fields: dict[str, JsonValue] = {"acl_version": changed.acl_version, "label": document.label}
+            happening = Happening(EventType.DOCUMENT_WITHDRAWN, reason_code="retention", references=(about(document_id),), fields=fields)
+            await self.audit.record_in(tx, by_system(tenant, happening))
+        await self.index.remove(tenant, document_id)
+        return True
 
     async def _purge(self, tenant: TenantId, document_id: DocumentId, before: datetime) -> bool:
         async with self.database.write() as tx:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy import Select, and_, case, delete, func, insert, select, update
 
 from app.domain.content import Document, DocumentId, DocumentState
 from app.domain.identity import TenantId
@@ -138,6 +138,23 @@ async def _drop_version(tx: Transaction, document_id: DocumentId, version: int) 
     await tx.connection.execute(delete(chunk).where(chunk.c.document_id == document_id, chunk.c.version == version))
     same = (document_version.c.document_id == document_id, document_version.c.version == version)
     await tx.connection.execute(delete(document_version).where(*same))
+
+
+async def outlived(tx: Transaction, tenant: TenantId, collection: str, moment: datetime, limit: int) -> list[DocumentId]:
+    """Documents of a collection whose live version was taken in before `moment`, at most `limit`."""
+    statement = _outlived(moment).where(document.c.tenant == tenant, document.c.collection == collection)
+    return [DocumentId(row.document_id) for row in await tx.connection.execute(statement.order_by(document.c.document_id).limit(limit))]
+
+
+async def is_outlived(tx: Transaction, document_id: DocumentId, moment: datetime) -> bool:
+    """Whether a document's live version was taken in before `moment`."""
+    return (await tx.connection.execute(_outlived(moment).where(document.c.document_id == document_id))).first() is not None
+
+
+def _outlived(moment: datetime) -> Select[tuple[str]]:
+    live = and_(document_version.c.document_id == document.c.document_id, document_version.c.version == document.c.live_version)
+    statement = select(document.c.document_id).join(document_version, live)
+    return statement.where(document.c.state == DocumentState.LIVE.value, document_version.c.created_at < moment)
 
 
 async def withdrawn_before(tx: Transaction, tenant: TenantId, moment: datetime, limit: int) -> list[DocumentId]:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
-from app.errors import InvalidInputError, PortcullisError, UpstreamRefusedError, UpstreamUnavailableError
+from app.errors import InvalidInputError, OutcomeUnknownError, PortcullisError, UpstreamRefusedError, UpstreamUnavailableError
 from app.storage.driver import connector
 
 _WRITE = "portcullis_write"
@@ -30,6 +30,7 @@ _LOCK_WAIT_S = 2.0
 _RETURN_TRIES, _RETURN_WAIT_S = 200, 0.01
 _VALUE_CLASSES, _RULE_CLASSES = {"22", "54"}, {"23", "42"}
 _UNFIT = "A value of the request fits nowhere: it is too long, or holds characters that no text has. Shorten or mend it."
+_UNKNOWN = "The database went away at the last moment: what was asked for may have been done. Look before you repeat it."
 _TAKE_TURN = "SELECT pg_advisory_xact_lock(5795270061)"
 
 
@@ -75,17 +76,19 @@ class Database:
 
         No other one runs meanwhile, in whatever process: what it reads is still so when it commits.
         """
-        async with _translated(), _held(self._writers), self._writing.connect() as connection, connection.begin():
+        async with _translated() as course, _held(self._writers), self._writing.connect() as connection, connection.begin():
             if not self.is_sqlite:
                 await connection.exec_driver_sql(_TAKE_TURN)
             yield Transaction(connection)
+            course.is_at_commit = not self.is_sqlite
 
     @asynccontextmanager
     async def append(self) -> AsyncIterator[Transaction]:
         """A write transaction that takes no turn where the database can lock rows: for appends to the log, which lock its head."""
         turn = self._writers if self.is_sqlite else self._appenders
-        async with _translated(), _held(turn), self._writing.connect() as connection, connection.begin():
+        async with _translated() as course, _held(turn), self._writing.connect() as connection, connection.begin():
             yield Transaction(connection)
+            course.is_at_commit = not self.is_sqlite
 
     async def check(self) -> None:
         """Raise UpstreamUnavailableError unless the database answers and takes writes."""
@@ -157,11 +160,19 @@ async def _held(lock: asyncio.Lock) -> AsyncIterator[None]:
         lock.release()
 
 
+@dataclass(slots=True)
+class _Course:
+    is_at_commit: bool = False
+
+
 @asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
+async def _translated() -> AsyncIterator[_Course]:
+    course = _Course()
     try:
-        yield
+        yield course
     except (DBAPIError, PoolTimeoutError, sqlite3.Error) as error:
+        if course.is_at_commit and getattr(error, "connection_invalidated", False):
+            raise OutcomeUnknownError(_UNKNOWN) from error
         raise _family(error) from error
     except (UnicodeEncodeError, OverflowError) as error:
         raise InvalidInputError(_UNFIT) from error

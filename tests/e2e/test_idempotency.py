@@ -5,6 +5,10 @@ import json
 
 import pytest
 
+from app.api.idempotency import Once
+from app.domain.identity import SubjectId
+from app.errors import ConflictError, OutcomeUnknownError
+from app.storage.people_rows import IdempotencyKey
 from tests.conftest import Gateway
 from tests.e2e.attack import assert_problem, meddle, sample_document, sse_events, trail
 
@@ -113,3 +117,19 @@ async def test_a_key_whose_process_died_can_be_used_again_after_a_while(gateway:
 @pytest.mark.parametrize("key", ["k" * 201, "k" * 5000])
 async def test_a_key_beyond_its_length_is_refused(gateway: Gateway, key: str) -> None:
     assert_problem(await gateway.post("/v1/answers", "engineer", QUESTION, **{"Idempotency-Key": key}), 422, "invalid_input")
+
+
+async def test_a_repeat_after_a_commit_that_nobody_answered_is_not_done_a_second_time(gateway: Gateway) -> None:
+    services, done = gateway.services, []
+
+    async def work() -> dict[str, int]:
+        done.append(1)
+        message = "the database went away"
+        raise OutcomeUnknownError(message)
+
+    once = Once(services, IdempotencyKey(services.tenant, SubjectId("s"), "POST /v1/x", "k"), "digest")
+    with pytest.raises(OutcomeUnknownError):
+        await once.run(201, work)
+    with pytest.raises(ConflictError, match="under way"):
+        await once.run(201, work)
+    assert len(done) == 1

@@ -9,6 +9,7 @@ import pytest
 
 from app.main import create_app
 from app.storage import lease_rows, tenant_rows
+from app.storage.transaction import Database
 from app.wiring import Models, open_services
 from app.wiring.background import Leader
 from tests.conftest import Gateway, gateway_in, settings_in
@@ -98,11 +99,14 @@ async def test_gateways_without_the_key_issue_receipts_that_the_signer_makes_pro
 
 @pytest.mark.parametrize("state", [True, False])
 async def test_a_standstill_stops_every_replica_and_is_said_by_readiness(gateway: Gateway, *, state: bool) -> None:
+    tenant, owner = gateway.services.tenant, Database(gateway.services.settings.owner_url)
     async with gateway.replicas[1].database.write() as tx:
-        if state:
-            await tenant_rows.stop(tx, gateway.services.tenant, "somebody has to look")
-        else:
-            await tenant_rows.resume(tx, gateway.services.tenant)
+        await tenant_rows.stop(tx, tenant, "somebody has to look")
+    if not state:
+        # Nobody but the owner lets it go on.
+        async with owner.write() as tx:
+            await tenant_rows.resume(tx, tenant)
+    await owner.close()
     for _ in range(2):
         answered = await gateway.post("/v1/answers", "engineer", QUESTION)
         ready = await gateway.client.get("/readyz")

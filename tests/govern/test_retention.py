@@ -1,14 +1,18 @@
 """What was withdrawn is deleted when its time is up, and not before."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
+from sqlalchemy import update
 
-from app.domain.content import DocumentId
+from app.domain.content import DocumentId, DocumentState
 from app.domain.identity import TenantId
 from app.storage import document_rows
+from app.storage.audit_rows import EventQuery
+from app.storage.tables import document_version
 from app.wiring import Services
 from tests.conftest import Gateway, caller_as
 from tests.e2e.attack import sample_document
@@ -35,6 +39,37 @@ async def test_the_text_goes_when_its_time_is_up_and_the_record_stays(services: 
     assert await _versions(services, document_id) == 0
     assert await due.run(services.tenant) == 0
     assert (await services.trail.verify(services.tenant)).is_intact
+
+
+async def test_what_a_collection_keeps_no_longer_is_withdrawn_and_the_rest_stays(gateway: Gateway) -> None:
+    """The setting was kept and read by nothing."""
+    services = gateway.services
+    await services.collections.update(await caller_as(services, "administrator"), "company", {"retention_days": 30})
+    old, fresh = [DocumentId(await sample_document(services, one)) for one in ("company/travel-policy", "company/office-closure")]
+    async with services.database.write() as tx:
+        past = update(document_version).where(document_version.c.document_id == old)
+        await tx.connection.execute(past.values(created_at=datetime.now(UTC) - timedelta(days=31)))
+    assert await services.retention.run(services.tenant) == 0
+    async with services.database.read() as tx:
+        states = [(await document_rows.get_document(tx, services.tenant, one)).state for one in (old, fresh)]
+        events = await services.audit.search(tx, services.tenant, EventQuery(type="document.withdrawn"))
+    assert states == [DocumentState.WITHDRAWN, DocumentState.LIVE]
+    assert [orjson.loads(one.leaf)["reason_code"] for one in events] == ["retention"]
+    found = (await gateway.post("/v1/search", "engineer", {"query": "travel policy"})).json()
+    assert old not in {one["document_id"] for one in found["passages"]}
+    assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+    # Withdrawn only: its text is deleted when its time is up as well.
+    assert await _versions(services, old) >= 1
+
+
+async def test_more_than_a_handful_is_deleted_in_one_run(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = gateway.services
+    monkeypatch.setattr("app.govern.retention._AT_ONCE", 2)
+    async with services.database.read() as tx:
+        listed = await document_rows.list_documents(tx, services.tenant, "company", None, 7)
+    for one in listed:
+        await services.changes.withdraw(await caller_as(services, "administrator"), one.document_id)
+    assert await replace(services.retention, purge_after=timedelta(0)).run(services.tenant) == len(listed) > 4
 
 
 async def test_what_is_handed_in_again_meanwhile_is_kept(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

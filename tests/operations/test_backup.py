@@ -13,7 +13,7 @@ import pytest
 from app.govern.receipts import receipt_problem
 from app.observability import RECHECK_DROPPED
 from app.wiring import Models, Services, open_services, sign_forever
-from tests.conftest import Gateway, gateway_in, services_noted_in, settings_in
+from tests.conftest import Gateway, gateway_in, login_in, services_noted_in, settings_in
 from tests.e2e.attack import assert_problem, drained, sample_document, trail
 from tests.operations.restoring import ROLES, back_up, put_back, resume, seen_by_the_index, services_of
 from tests.services.postgres import FAST, Cluster, Server
@@ -188,7 +188,7 @@ async def test_a_signer_of_its_own_stops_every_gateway_on_an_older_database(
         shutil.copy(company / one, gateways / one)
     async with gateway_in(gateways, models, verifier_key=key) as gateway:
         await answered(gateway)
-        signer = asyncio.create_task(sign_forever(settings_in(company)))
+        signer = asyncio.create_task(sign_forever(settings_in(company, **login_in(company, "signer"))))
         for _ in range(200):
             if (await gateway.client.get("/readyz")).status_code == 503:
                 break

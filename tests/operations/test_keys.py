@@ -11,7 +11,7 @@ import pytest
 from app.audit.log import log_name
 from app.govern.receipts import receipt_problem
 from app.wiring import Models, sign_forever, signer_key
-from tests.conftest import Gateway, gateway_in, services_noted_in, settings_in
+from tests.conftest import Gateway, gateway_in, login_in, services_noted_in, settings_in
 from tests.e2e.attack import assert_problem, trail
 from tests.operations.restoring import resume
 
@@ -42,7 +42,7 @@ async def test_after_a_change_of_the_signing_key_old_receipts_hold_under_the_old
     status, words = await asyncio.to_thread(resume, company, services_noted_in(company), monkeypatch, "--reason", "new signing key")
     assert status == 0, words
     assert signed.stat().st_size > before
-    signer = asyncio.create_task(sign_forever(settings_in(company)))
+    signer = asyncio.create_task(sign_forever(settings_in(company, **login_in(company, "signer"))))
     try:
         async with gateway_in(company, models, verifier_key=new) as gateway:
             later = (await gateway.post("/v1/answers", "engineer", QUESTION)).json()

@@ -19,7 +19,7 @@ from app.audit.verification import verify_log
 from app.domain.audit import AuditEvent, EventId, EventType
 from app.domain.content import Collection
 from app.domain.identity import TenantId
-from app.errors import AuditUnavailableError, UpstreamUnavailableError
+from app.errors import AuditUnavailableError, OutcomeUnknownError, UpstreamUnavailableError
 from app.storage import collection_rows, policy_rows
 from app.storage.transaction import Database
 from tests.conformance.stores import MIGRATIONS
@@ -68,6 +68,22 @@ async def recovered(log: AuditLog, seconds: float = 15.0) -> None:
             await asyncio.sleep(0.1)
         else:
             return
+
+
+async def test_a_commit_that_nobody_answered_is_neither_done_nor_undone(server: Server, tmp_path: Path) -> None:
+    """Said to have failed, it would be repeated and done twice."""
+    async with opened(server, tmp_path) as (database, _):
+
+        async def cut_off() -> None:
+            async with database.write() as tx:
+                await policy_rows.put_bundle(tx, T, "sha256:1", {"a": "b"}, NOW)
+                server.kill()
+
+        try:
+            with pytest.raises(OutcomeUnknownError, match="may have been done"):
+                await cut_off()
+        finally:
+            server.start()
 
 
 async def writing(log: AuditLog, acknowledged: list[str], stop: asyncio.Event) -> None:

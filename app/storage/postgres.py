@@ -7,6 +7,7 @@ limits on the server, and a server that no longer answers at all is given up on 
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 
 import psycopg
@@ -29,6 +30,7 @@ OLDEST_SERVER = 150000
 _CONNECT_WITHIN_S = 3
 _STATEMENT_WITHIN_S = 5
 _GIVE_UP_AFTER_S = 7.0
+_VERIFIED = {"verify-full", "verify-ca"}
 _ALWAYS = {
     "timezone": "UTC",
     # The session's, whatever the server's is: a commit that was not flushed must never count as one.
@@ -44,16 +46,35 @@ _STALE_STATES = {"25006", "57P01", "57P02", "57P03", "08006"}
 
 
 def conninfo(url: str) -> str:
-    """The URL as libpq reads it: several hosts and `target_session_attrs` included. Raises ConfigurationError, without the password."""
+    """The URL as libpq reads it: several hosts and `target_session_attrs` included.
+
+    Raises ConfigurationError, without the password, for what is no address, for one that would send everything to whoever answers for
+    the host, and for one that brings session settings of its own.
+    """
     plain, is_postgres = re.subn(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", url)
-    is_right = False
-    with suppress(psycopg.ProgrammingError):
-        conninfo_to_dict(plain)
-        is_right = bool(is_postgres)
-    if not is_right:
-        message = "PORTCULLIS_DATABASE_URL is no PostgreSQL address: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+    parts: dict[str, Any] = {}
+    problem = "is no PostgreSQL address: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+    if is_postgres:
+        with suppress(psycopg.ProgrammingError):
+            parts = conninfo_to_dict(plain)
+            problem = ""
+    hosts = [*str(parts.get("host") or "").split(","), *str(parts.get("hostaddr") or "").split(",")]
+    if "options" in parts:
+        problem = "names `options`: settings of a session are the gateway's own. Leave them out."
+    elif not all(map(_is_here, hosts)) and parts.get("sslmode") not in _VERIFIED:
+        problem = "leads to another machine, which must show who it is: add ?sslmode=verify-full&sslrootcert=FILE, FILE with its authority."
+    if problem:
+        message = f"PORTCULLIS_DATABASE_URL {problem}"
         raise ConfigurationError(message)
     return plain
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine: a socket's folder, or loopback."""
+    try:
+        return host in {"", "localhost"} or host.startswith(("/", "@")) or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def async_engine(url: str, tenant: str, from_json: Callable[[str | bytes], Any], era: "Era", *, writes: bool) -> AsyncEngine:

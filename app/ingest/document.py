@@ -64,9 +64,8 @@ class IngestDocument:
         await self.index.put_version(AccessFacts.of(document), job.version, chunks)
         flipped = await self._flip(job, analyzed)
         if flipped is not None and flipped.live_version == job.version:
-            await self.index.make_live(flipped.document_id, job.version)
-            # Facts again, as they were committed: access may have changed between storing and flipping.
-            await self.index.put_access(AccessFacts.of(flipped))
+            # Under the facts that were committed: access may have changed between storing and flipping.
+            await self.index.make_live(flipped.document_id, job.version, AccessFacts.of(flipped))
         elif flipped is None:
             await self.index.remove(job.tenant, job.document_id)
 

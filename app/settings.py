@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     llm_timeout_s: Annotated[float, Field(gt=0, le=600, description="Longest wait for a whole reply, in seconds.")] = 60.0
 
     embed_threads: Annotated[int, Field(ge=1, le=64, description="Threads of the local embedder for documents.")] = 2
+    worker_nice: Annotated[
+        int, Field(ge=0, le=19, description="How far `worker` steps back for other processes of its machine (nice); 0: not at all.")
+    ] = 10
     max_document_bytes: Annotated[int, Field(ge=1024, description="Largest document taken, in bytes.")] = 50 * 1024 * 1024
     max_body_bytes: Annotated[int, Field(ge=1024, description="Largest other request body, in bytes.")] = 1024 * 1024
     parse_memory_bytes: Annotated[int, Field(ge=64 * 1024 * 1024, description="Memory a parser process may use, in bytes.")] = (

@@ -95,6 +95,8 @@ def worker(data: DataOption = None) -> None:
     Example: portcullis worker --data data
     """
     settings = settings_for(data, background=True)
+    # Before any thread is started: those of the models inherit it, and the parser processes.
+    os.nice(settings.worker_nice)
 
     async def work() -> None:
         beating = asyncio.create_task(beat(settings.data))

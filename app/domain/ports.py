@@ -17,10 +17,16 @@ class PassageIndex(Protocol):
         """Store a version's chunks, not yet searchable. Repeating it replaces them."""
 
     async def put_vectors(self, document_id: DocumentId, version: int, vectors: Sequence[ChunkVectors], model_digest: str) -> None:
-        """Add embeddings to stored chunks. Raises ConfigurationError when the index holds vectors of another model."""
+        """Add embeddings to stored chunks; searches may miss them for a moment.
 
-    async def make_live(self, document_id: DocumentId, version: int) -> None:
-        """Serve this version and no other of the document, in one step; older chunks are dropped."""
+        Raises ConfigurationError when the index holds vectors of another model.
+        """
+
+    async def make_live(self, document_id: DocumentId, version: int, facts: AccessFacts | None = None) -> None:
+        """Serve this version and no other of the document, in one step; older chunks are dropped.
+
+        With `facts` it is served under these from the first moment on, as if `put_access` had run with it.
+        """
 
     async def put_access(self, facts: AccessFacts) -> None:
         """Replace the facts a filter is matched against. Unknown documents are ignored."""

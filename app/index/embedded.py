@@ -52,9 +52,9 @@ class EmbeddedIndex:
         """Add embeddings to stored chunks. Raises ConfigurationError when the index holds vectors of another model."""
         await self._write(lambda connection: writer.put_vectors(connection, (document_id, version), vectors, model_digest))
 
-    async def make_live(self, document_id: DocumentId, version: int) -> None:
-        """Serve this version and no other. Raises ConflictError when it is not stored."""
-        await self._write(lambda connection: writer.make_live(connection, document_id, version))
+    async def make_live(self, document_id: DocumentId, version: int, facts: AccessFacts | None = None) -> None:
+        """Serve this version and no other, under newer facts where they are given. Raises ConflictError when it is not stored."""
+        await self._write(lambda connection: writer.make_live(connection, document_id, version, facts))
 
     async def put_access(self, facts: AccessFacts) -> None:
         """Replace the facts a filter is matched against, for the very next search; facts of a lower `acl_version` are ignored."""

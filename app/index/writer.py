@@ -73,8 +73,8 @@ def put_vectors(connection: sqlite3.Connection, target: tuple[str, int], vectors
         connection.execute("UPDATE document SET text_generation=? WHERE row=? AND live_version=?", (generation, found, version))
 
 
-def make_live(connection: sqlite3.Connection, document_id: str, version: int) -> None:
-    """Serve a stored version under its facts and drop the older ones. Raises ConflictError when it is not stored."""
+def make_live(connection: sqlite3.Connection, document_id: str, version: int, later: AccessFacts | None = None) -> None:
+    """Serve a stored version under its facts, or `later` ones, and drop the older versions. Raises ConflictError when it is not stored."""
     with transaction(connection) as generation:
         row = connection.execute(
             """SELECT d.row, v.facts, v.acl_version FROM document d JOIN version v ON v.document_row=d.row
@@ -92,24 +92,29 @@ def make_live(connection: sqlite3.Connection, document_id: str, version: int) ->
             "UPDATE document SET facts=?, acl_version=?, facts_generation=? WHERE row=? AND acl_version<=?",
             (facts, acl_version, generation, document, acl_version),
         )
+        if later is not None:
+            _put_access(connection, later, generation)
 
 
 def put_access(connection: sqlite3.Connection, facts: AccessFacts) -> None:
     """Replace the facts of a document and of its stored versions; facts older than those stored are ignored."""
-    stored = encode_facts(facts)
     with transaction(connection) as generation:
-        found = _row_of(connection, facts.document_id)
-        if found is None:
-            return
-        _require_tenant(connection, found, facts)
-        given = (stored, facts.acl_version)
-        connection.execute(
-            "UPDATE version SET facts=?, acl_version=? WHERE document_row=? AND acl_version<=?", (*given, found, facts.acl_version)
-        )
-        connection.execute(
-            "UPDATE document SET facts=?, acl_version=?, facts_generation=? WHERE row=? AND acl_version<=?",
-            (*given, generation, found, facts.acl_version),
-        )
+        _put_access(connection, facts, generation)
+
+
+def _put_access(connection: sqlite3.Connection, facts: AccessFacts, generation: int) -> None:
+    found = _row_of(connection, facts.document_id)
+    if found is None:
+        return
+    _require_tenant(connection, found, facts)
+    given = (encode_facts(facts), facts.acl_version)
+    connection.execute(
+        "UPDATE version SET facts=?, acl_version=? WHERE document_row=? AND acl_version<=?", (*given, found, facts.acl_version)
+    )
+    connection.execute(
+        "UPDATE document SET facts=?, acl_version=?, facts_generation=? WHERE row=? AND acl_version<=?",
+        (*given, generation, found, facts.acl_version),
+    )
 
 
 def remove(connection: sqlite3.Connection, tenant: str, document_id: str) -> None:

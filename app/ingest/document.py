@@ -57,30 +57,27 @@ class IngestDocument:
         source = job.payload["source_uri"] or ""
         language = job.payload["language"] or parsed.language
         analyzed = await asyncio.to_thread(analyze_document, self.detector, chunked, Described(source, language, parsed.keywords))
-        document = await self._store(job, analyzed)
+        document = await self._planned(job, analyzed)
         if document is None:
             return
+        # The index first, where nobody finds it yet: what it refuses must not go live.
         chunks = await asyncio.to_thread(indexed_chunks, analyzed)
         await self.index.put_version(AccessFacts.of(document), job.version, chunks)
         flipped = await self._flip(job, analyzed)
         if flipped is not None and flipped.live_version == job.version:
-            await self.index.make_live(flipped.document_id, job.version)
-            # Facts again, as they were committed: access may have changed between storing and flipping.
-            await self.index.put_access(AccessFacts.of(flipped))
+            # Under the facts that were committed: access may have changed since the index was given the text.
+            await self.index.make_live(flipped.document_id, job.version, AccessFacts.of(flipped))
         elif flipped is None:
             await self.index.remove(job.tenant, job.document_id)
 
-    async def _store(self, job: Job, analyzed: AnalyzedDocument) -> Document | None:
-        """Keep the version's text and spans. `None` when the document was withdrawn or a newer version is live already."""
-        async with self.database.write() as tx:
+    async def _planned(self, job: Job, analyzed: AnalyzedDocument) -> Document | None:
+        """The document as it would be now. `None` when it was withdrawn or a newer version is live already."""
+        async with self.database.read() as tx:
             current = await _wanted(tx, job)
-            if current is None:
-                return None
-            await document_rows.put_version(tx, _version_row(job, analyzed), analyzed.chunks)
-            return await self._next_facts(tx, current, job, analyzed)
+            return None if current is None else await self._next_facts(tx, current, job, analyzed)
 
     async def _flip(self, job: Job, analyzed: AnalyzedDocument) -> Document | None:
-        """Make the version the live one, with its record and the job that will embed it, in one transaction.
+        """Keep the version's text and spans and make it the live one, with its record and the job that will embed it, in one transaction.
 
         The document as it stands afterwards: under a newer version when that was faster; `None` when it was withdrawn meanwhile.
         """
@@ -89,8 +86,9 @@ class IngestDocument:
             if document is None:
                 current = await document_rows.get_document(tx, job.tenant, job.document_id)
                 return None if current is None or current.state is DocumentState.WITHDRAWN else current
+            await document_rows.put_version(tx, _version_row(job, analyzed), analyzed.chunks)
             if document.live_version != job.version:
-                # From the facts of this moment: whoever was locked out since the text was stored stays locked out.
+                # From the facts of this moment: whoever was locked out since the index has the text stays locked out.
                 document = await self._next_facts(tx, document, job, analyzed)
                 await document_rows.update_document(tx, document)
                 await job_rows.enqueue(tx, embed_job(job.submitted_by, document, job.version))

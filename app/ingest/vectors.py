@@ -65,10 +65,11 @@ class EmbedDocument:
             part = chunks[start : start + _CHUNKS_PER_BATCH]
             vectors = await self._embed([(one.chunk, texts_to_embed(version.title, one.chunk, values)) for one in part])
             await self.index.put_vectors(job.document_id, job.version, vectors, self.rules.embedder.digest)
+            done = start + len(part)
             async with self.database.write() as tx:
-                await job_rows.progress(tx, job, start + len(part), len(chunks))
-        async with self.database.write() as tx:
-            await document_rows.set_embedder(tx, job.document_id, job.version, self.rules.mark(shown))
+                await job_rows.progress(tx, job, done, len(chunks))
+                if done == len(chunks):
+                    await document_rows.set_embedder(tx, job.document_id, job.version, self.rules.mark(shown))
 
     async def _embed(self, texts: list[tuple[Chunk, list[str]]]) -> list[ChunkVectors]:
         matrix = await self.rules.embedder.embed([text for _, group in texts for text in group])

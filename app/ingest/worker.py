@@ -56,16 +56,20 @@ class Worker:
 
     async def run_forever(self) -> None:
         """Work until cancelled; a job that was under way is handed back. Trouble with the database or the log pauses a lane only."""
+        is_taken_in = asyncio.Event()
         async with asyncio.TaskGroup() as lanes:
             for kind in JobKind:
-                lanes.create_task(self._lane(kind))
+                lanes.create_task(self._lane(kind, is_taken_in))
 
-    async def _lane(self, kind: JobKind) -> None:
-        """Jobs of one kind: embedding a long document takes minutes, and whoever hands in the next must not wait for that."""
-        pause = _RETRY_S
+    async def _lane(self, kind: JobKind, is_taken_in: asyncio.Event) -> None:
+        """Jobs of one kind: embedding a long document takes minutes, and whoever hands in the next must not wait for that.
+
+        `is_taken_in` tells the lane of vectors at once that there is a document to embed.
+        """
+        pause, turn = _RETRY_S, _Turn.IDLE
         while True:
             try:
-                turn = await self._run_next((kind,))
+                turn = await self._run_next((kind,), is_likely=turn is _Turn.WORKED)
             except (UpstreamUnavailableError, AuditUnavailableError):
                 turn = _Turn.PUT_OFF
             if turn is _Turn.PUT_OFF:
@@ -75,8 +79,10 @@ class Worker:
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
                 continue
             pause = _RETRY_S
-            if turn is _Turn.IDLE:
-                await asyncio.sleep(_IDLE_S)
+            if turn is _Turn.WORKED and kind is JobKind.INGEST:
+                is_taken_in.set()
+            elif turn is _Turn.IDLE:
+                await (asyncio.sleep(_IDLE_S) if kind is JobKind.INGEST else _woken(is_taken_in))
 
     async def drain(self) -> None:
         """Work until nothing waits that is due."""
@@ -87,13 +93,8 @@ class Worker:
         """Run one job; returns whether there was one."""
         return await self._run_next((JobKind.INGEST,) if only_ingest else tuple(JobKind)) is not _Turn.IDLE
 
-    async def _run_next(self, kinds: tuple[JobKind, ...]) -> _Turn:
-        # Looking takes no write lock: an idle worker looks several times a second, and writers wait for each other.
-        async with self.database.read() as tx:
-            if not await job_rows.is_waiting(tx, kinds):
-                return _Turn.IDLE
-        async with self.database.write() as tx:
-            job = await job_rows.lease_next(tx, kinds)
+    async def _run_next(self, kinds: tuple[JobKind, ...], *, is_likely: bool = False) -> _Turn:
+        job = await _take(self.database, kinds, is_likely=is_likely)
         if job is None:
             return _Turn.IDLE
         work = asyncio.create_task(self.ingest.run(job) if job.kind is JobKind.INGEST else self.embed.run(job))
@@ -128,8 +129,6 @@ class Worker:
 
     async def _finish(self, job: Job, state: JobState, error: str | None) -> None:
         async with self.database.write() as tx:
-            if state is JobState.SUCCEEDED and job.kind is JobKind.INGEST:
-                await job_rows.progress(tx, job, 1, 1)
             is_ended = await job_rows.finish(tx, job, state, error)
         if is_ended:
             JOBS.labels(job.kind.value, state.value).inc()
@@ -162,6 +161,24 @@ class Worker:
                 await document_rows.update_document(tx, replace(document, state=DocumentState.QUARANTINED))
             await self.audit.record_in(tx, by_system(job.tenant, rejected))
         JOBS.labels(job.kind.value, JobState.QUARANTINED.value).inc()
+
+
+async def _take(database: Database, kinds: tuple[JobKind, ...], *, is_likely: bool) -> Job | None:
+    """Lease the next job. Looking first takes no write lock: an idle worker looks several times a second, and writers wait in turn."""
+    if not is_likely:
+        async with database.read() as tx:
+            if not await job_rows.is_waiting(tx, kinds):
+                return None
+    async with database.write() as tx:
+        return await job_rows.lease_next(tx, kinds)
+
+
+async def _woken(event: asyncio.Event) -> None:
+    """Wait until it is time to look again, or something has happened."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_IDLE_S):
+            await event.wait()
+    event.clear()
 
 
 @asynccontextmanager

@@ -117,13 +117,12 @@ async def lease_next(tx: Transaction, kinds: Sequence[JobKind]) -> Job | None:
     moment = await tx.now()
     # The id first: rows carry their documents' bytes, and looking for the oldest would read those of every job that waits.
     while (job_id := await _next(tx, kinds, moment, locks=True)) is not None:
-        row = (await tx.connection.execute(select(job).where(job.c.job_id == job_id))).one()
-        if row.attempts < MAX_ATTEMPTS:
-            taken = {"state": JobState.RUNNING.value, "lease_until": moment + LEASE, "attempts": row.attempts + 1, "updated_at": moment}
-            await tx.connection.execute(update(job).where(job.c.job_id == row.job_id).values(**taken))
-            return _job(row, attempts=row.attempts + 1)
-        lost = {"state": JobState.FAILED.value, "error": row.error or _LOST, "lease_until": None, "updated_at": moment}
-        await tx.connection.execute(update(job).where(job.c.job_id == row.job_id).values(**lost))
+        taken = {"state": JobState.RUNNING.value, "lease_until": moment + LEASE, "attempts": job.c.attempts + 1, "updated_at": moment}
+        may_try = update(job).where(job.c.job_id == job_id, job.c.attempts < MAX_ATTEMPTS).values(**taken).returning(job)
+        if (row := (await tx.connection.execute(may_try)).one_or_none()) is not None:
+            return _job(row)
+        lost = {"state": JobState.FAILED.value, "error": func.coalesce(job.c.error, _LOST), "lease_until": None, "updated_at": moment}
+        await tx.connection.execute(update(job).where(job.c.job_id == job_id).values(**lost))
     return None
 
 
@@ -174,6 +173,8 @@ async def finish(tx: Transaction, value: Job, state: JobState, error: str | None
     values: dict[str, Any] = {"state": state.value, "error": error, "lease_until": None, "updated_at": await tx.now()}
     if state is not JobState.FAILED:
         values["content"] = None
+    if state is JobState.SUCCEEDED and value.kind is JobKind.INGEST:
+        values |= {"done": 1, "total": 1}
     return (await tx.connection.execute(update(job).where(*_held(value)).values(**values))).rowcount == 1
 
 
@@ -276,7 +277,7 @@ async def documents_at_work(tx: Transaction, tenant: TenantId) -> set[DocumentId
     return {DocumentId(name) for (name,) in rows if name is not None}
 
 
-def _job(row: Row[Any], attempts: int | None = None) -> Job:
+def _job(row: Row[Any]) -> Job:
     return Job(
         job_id=row.job_id,
         tenant=TenantId(row.tenant),
@@ -291,7 +292,7 @@ def _job(row: Row[Any], attempts: int | None = None) -> Job:
         total=row.total,
         unit=row.unit,
         error=row.error,
-        attempts=row.attempts if attempts is None else attempts,
+        attempts=row.attempts,
         created_at=row.created_at,
         priority=row.priority,
     )

@@ -74,6 +74,19 @@ async def test_facts_changed_while_a_version_waits_hold_when_it_goes_live(engine
     assert documents(await find(engine, "merger", person(AUDITOR))) == {"a"}
 
 
+async def test_facts_given_with_a_version_hold_from_the_moment_it_goes_live(engine: PassageIndex) -> None:
+    """Access may change between storing a version and making it live; facts older than those known change nothing."""
+    closed = facts("a", acl=Acl(AclMode.INHERIT, deny=frozenset({CLERK})), acl_version=2)
+    await engine.put_version(facts("a"), 1, [chunk("a", "merger plan")])
+    await engine.make_live(DocumentId("a"), 1, closed)
+    assert documents(await find(engine, "merger", person(CLERK))) == set()
+    assert documents(await find(engine, "merger", person(AUDITOR))) == {"a"}
+    await engine.put_version(facts("a"), 2, [chunk("a", "merger plan", version=2)])
+    await engine.make_live(DocumentId("a"), 2, facts("a"))
+    assert documents(await find(engine, "merger", person(CLERK))) == set()
+    assert [(one.live_version, one.acl_version) for one in await engine.inventory(T)] == [(2, 2)]
+
+
 async def test_every_step_may_be_repeated_without_harm(engine: PassageIndex) -> None:
     for _ in range(2):
         await publish(engine, facts("a"), "leave request", "travel request")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,7 +14,7 @@ from app.index.opensearch.chunks import Chunks, Listed, Place
 from app.index.opensearch.connection import Operation, path_of
 from app.index.opensearch.documents import StoredChunk
 from app.index.opensearch.engine import OpenSearchIndex, open_opensearch_index
-from app.index.opensearch.heads import Generations
+from app.index.opensearch.heads import Generations, Look
 from app.index.opensearch.rebuilding import Rebuilding
 from app.index.opensearch.rules import tenant_key
 from tests.conformance.engines import (
@@ -294,12 +295,12 @@ async def test_a_change_of_access_reaches_an_index_that_was_begun_during_it(
     await publish(engine, facts("a"), "leave request")
     settle, is_begun = engine._writer._chunks.settle, False
 
-    async def begun_before(place: Place) -> None:
+    async def begun_before(place: Place, *rest: Any) -> Look:  # noqa: ANN401 - as the engine's own
         nonlocal is_begun
         if not is_begun:
             is_begun = True
             await new_generation(engine, "a")
-        await settle(place)
+        return await settle(place, *rest)
 
     monkeypatch.setattr(engine._writer._chunks, "settle", begun_before)
     await engine.put_access(facts("a", sensitivity=3, acl_version=2))

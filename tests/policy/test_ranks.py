@@ -53,13 +53,13 @@ async def test_raising_a_label_closes_what_bears_it_with_the_next_request(gatewa
 
 async def test_a_document_that_waits_gets_the_rank_of_the_moment_it_goes_live(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     await activate(gateway, 1)
-    stored = IngestDocument._store
+    planned = IngestDocument._planned
 
     async def then_raise(flow: Any, *given: Any) -> Any:  # noqa: ANN401 - as the step
-        found = await stored(flow, *given)
+        found = await planned(flow, *given)
         await activate(gateway, 3)
         return found
 
-    monkeypatch.setattr(IngestDocument, "_store", then_raise)
+    monkeypatch.setattr(IngestDocument, "_planned", then_raise)
     await gateway.until_job(await hand_in(gateway), "administrator", "succeeded")
     assert not await sees(gateway)

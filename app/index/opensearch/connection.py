@@ -35,6 +35,7 @@ _LONGEST_PAUSE_S = 2.0
 _BUSY = {429, 502, 503, 504}
 _LATER = {408, 429}
 """Refusals that may be none the next time."""
+_NO_INDEX = "index_not_found_exception"
 _BATCH_BYTES = 1_000_000
 _BATCH_ITEMS = 500
 
@@ -118,15 +119,28 @@ class Cluster:
             found = await self._send(method, path, data, params or {})
         except TransportError as error:
             if error.status_code == 404:  # noqa: PLR2004 - not found
-                if "/_doc/" in path and _kind(error) == "index_not_found_exception":
+                if "/_doc/" in path and _kind(error) == _NO_INDEX:
                     # No record in no index is a loss, not an answer: and a write would make an index without its mapping.
-                    message = "An index of the search engine is missing: rebuild the index."
-                    raise UpstreamUnavailableError(message) from error
+                    raise _missing() from error
                 return None
             raise _translated(error) from error
         if not isinstance(found, Mapping):
             raise malformed()
         return found
+
+    async def records(self, index: str, keys: Sequence[str]) -> list[Reply | None]:
+        """Read records by their keys as they are now, in one request; `None` for each that is not there.
+
+        Raises UpstreamUnavailableError, also for an index that is not there.
+        """
+        reply = await self.ask("POST", f"{path_of(index)}/_mget", {"ids": list(keys)})
+        docs = None if reply is None else reply.get("docs")
+        if not isinstance(docs, list) or [one.get("_id") for one in docs] != list(keys):
+            raise malformed()
+        for one in docs:
+            if "error" in one:
+                raise _missing() if one["error"].get("type") == _NO_INDEX else malformed()
+        return [one if one.get("found") is True else None for one in docs]
 
     async def search_many(self, indexes: str, bodies: Sequence[Body], *, routing: str = "") -> list[Reply] | None:
         """Run searches in one request; `None` when an index does not exist. Raises UpstreamUnavailableError for a partial one."""
@@ -151,18 +165,20 @@ class Cluster:
         if found is None or found.get("_shards", {}).get("failed") != 0 or not found["_shards"].get("successful"):
             raise malformed()
 
-    async def write(self, operations: Sequence[Operation]) -> bool:
+    async def write(self, operations: Sequence[Operation], noted: dict[str, tuple[int, int]] | None = None) -> bool:
         """Write in order; tells whether all went through, false when somebody else had changed a record.
+
+        `noted` takes in where each record stands that was written, by its key.
 
         Refused for load, items are sent again after a pause that grows, a bounded number of times. Raises InvalidInputError that
         names a chunk the engine cannot take, and UpstreamUnavailableError.
         """
         is_whole = True
         for batch in _batches(operations):
-            is_whole &= await self._write_batch(batch)
+            is_whole &= await self._write_batch(batch, {} if noted is None else noted)
         return is_whole
 
-    async def _write_batch(self, operations: Sequence[Operation]) -> bool:
+    async def _write_batch(self, operations: Sequence[Operation], noted: dict[str, tuple[int, int]]) -> bool:
         waiting, is_whole = list(operations), True
         for attempt in range(_ATTEMPTS):
             if attempt:
@@ -176,6 +192,8 @@ class Cluster:
                     is_whole = False
                 elif not _is_done(one, status):
                     raise _refused(one, outcome)
+                elif "_seq_no" in outcome:
+                    noted[one.key] = (int(outcome["_seq_no"]), int(outcome["_primary_term"]))
             waiting = again
             if not waiting:
                 return is_whole
@@ -269,6 +287,10 @@ def _batches(operations: Sequence[Operation]) -> list[list[Operation]]:
         batches[-1].append(one)
         size += length
     return batches
+
+
+def _missing() -> UpstreamUnavailableError:
+    return UpstreamUnavailableError("An index of the search engine is missing: rebuild the index.")
 
 
 def _translated(error: TransportError) -> Exception:

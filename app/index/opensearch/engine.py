@@ -49,10 +49,10 @@ class OpenSearchIndex:
         await self._require_ready()
         await self._writer.put_vectors(document_id, version, vectors, model_digest)
 
-    async def make_live(self, document_id: DocumentId, version: int) -> None:
-        """Serve this version and no other. Raises ConflictError when it is not stored."""
+    async def make_live(self, document_id: DocumentId, version: int, facts: AccessFacts | None = None) -> None:
+        """Serve this version and no other, under newer facts where they are given. Raises ConflictError when it is not stored."""
         await self._require_ready()
-        await self._writer.make_live(document_id, version)
+        await self._writer.make_live(document_id, version, facts)
 
     async def put_access(self, facts: AccessFacts) -> None:
         """Replace the facts a filter is matched against, for the very next search; facts of a lower `acl_version` are ignored."""

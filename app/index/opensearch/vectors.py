@@ -1,6 +1,6 @@
 """Vectors of stored chunks: written as they are made, and taken over from the generation that serves into the one being built."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from app.domain.identity import TenantId
@@ -8,8 +8,8 @@ from app.domain.search import ChunkVectors
 from app.errors import ConfigurationError, ConflictError, UpstreamUnavailableError
 from app.index.opensearch.chunks import Chunks, Listed, Place
 from app.index.opensearch.connection import Cluster, VersionConflictError, path_of
-from app.index.opensearch.documents import Document, StoredChunk, malformed
-from app.index.opensearch.heads import Head, Heads
+from app.index.opensearch.documents import Document, StoredChunk, facts_digest, malformed
+from app.index.opensearch.heads import Head, Heads, Look
 from app.index.opensearch.rules import model_key
 from app.index.words import clean
 
@@ -31,13 +31,19 @@ class Vectors:
         self._heads = heads
         self._chunks = Chunks(cluster, heads)
 
-    async def put(self, place: Place, version: int, vectors: Sequence[ChunkVectors], model_digest: str) -> None:
-        """Add vectors to a version's chunks, in place of those they have. Raises OtherModelError and ConflictError."""
+    async def put(self, place: Place, given: tuple[int, Sequence[ChunkVectors]], model_digest: str, look: Look) -> None:
+        """Add vectors to a version's chunks, in place of those they have. Raises OtherModelError and ConflictError.
+
+        The next search may miss them; the server's next refresh shows them. `look` is what was on record just now.
+        """
+        version, vectors = given
         by_id = {clean(item.chunk_id): item for item in vectors}
         for item in vectors:
             if len(item.chunk) != self._cluster.rules.dim:
                 message = "The vectors are not as wide as the index was made for: rebuild the index for this embedding model."
                 raise ConfigurationError(message)
+        if look.models.get(place.generation) == model_digest and await self._put_as_listed(place, version, by_id, look):
+            return
         for _ in range(_ATTEMPTS):
             listed = {one.chunk_id: one for one in await self._chunks.listed(place) if one.version == version}
             if not listed:
@@ -50,6 +56,27 @@ class Vectors:
             if await self._write(place, wanted, lambda chunk: chunk.with_vectors(by_id[chunk.chunk_id])):
                 return
         raise _too_many_changes()
+
+    async def _put_as_listed(self, place: Place, version: int, by_id: Mapping[str, ChunkVectors], look: Look) -> bool:
+        """Add vectors to chunks as the last refresh showed them; false when one is not as the head says, or has changed since.
+
+        What a chunk carries besides stays as it is: facts of a head read before the chunk could be older than the chunk's own.
+        """
+        head = look.head(place.generation)
+        facts = None if head is None or head.live != version else head.served_facts(place.document_id)
+        found = [one for one in await self._chunks.named(place, list(by_id)) if one[0].version == version]
+        if head is None or {one.chunk_id for one, _ in found} != by_id.keys() or len(found) != len(by_id):
+            return False
+        operations = []
+        for one, chunk in found:
+            fresh = chunk.with_vectors(by_id[chunk.chunk_id])
+            if not one.is_live:
+                operations.append(self._chunks.operation(place, fresh, fresh.waiting(place.tenant), one))
+            elif facts is not None and one.facts_digest == facts_digest(head.facts):
+                operations.append(self._chunks.operation(place, fresh, fresh.live(facts), one))
+            else:
+                return False
+        return await self._cluster.write(operations)
 
     async def copy(self, source: Place, target: Place, version: int) -> None:
         """Take vectors over to chunks of a version that have none, never over others: those may be newer, and less may be shown in them.
@@ -93,22 +120,17 @@ class Vectors:
             return True
         facts = None if head is None else head.served_facts(place.document_id)
         operations = []
-        is_any_live = False
         for one, chunk in stored:
             fresh = wanted(chunk)
             if fresh == chunk:
                 continue
             is_live = one.is_live and facts is not None and head is not None and head.live == one.version
-            is_any_live |= is_live
             document: Document = fresh.live(facts) if is_live and facts is not None else fresh.waiting(place.tenant)
             operations.append(self._chunks.operation(place, fresh, document, one))
         is_whole = len(stored) == len(listed) and await self._cluster.write(operations)
         again = await self._heads.record(place.document_id)
         # Facts that changed since were settled before these writes, or will find them.
-        is_whole = is_whole and (again.seen if again else None) == (record.seen if record else None)
-        if is_whole and is_any_live:
-            await self._cluster.refresh(self._chunks.indexes(place))
-        return is_whole
+        return is_whole and (again.seen if again else None) == (record.seen if record else None)
 
     async def _head(self, place: Place) -> Head | None:
         record = await self._heads.record(place.document_id)

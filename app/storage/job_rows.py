@@ -44,8 +44,8 @@ class JobState(StrEnum):
 class Job:
     """One job. `payload` is JSON for its kind; `content` the submitted bytes, kept until the job succeeds or is called off.
 
-    `attempts` counts how often it was handed out, and so names one handing out: whoever holds an older one has lost the job. Of the jobs
-    that wait, those with the smaller `priority` come first.
+    `attempts` counts how often it was handed out since it was queued afresh, `fence` how often at all, which names one handing out: whoever
+    holds an older one has lost the job. Of the jobs that wait, those with the smaller `priority` come first.
     """
 
     job_id: str
@@ -64,6 +64,7 @@ class Job:
     attempts: int
     created_at: datetime
     priority: int = 5
+    fence: int = 0
 
 
 _LIGHT = (*(column for column in job.c if column.name != "content"), null().label("content"))
@@ -117,7 +118,8 @@ async def lease_next(tx: Transaction, kinds: Sequence[JobKind]) -> Job | None:
     moment = await tx.now()
     # The id first: rows carry their documents' bytes, and looking for the oldest would read those of every job that waits.
     while (job_id := await _next(tx, kinds, moment, locks=True)) is not None:
-        taken = {"state": JobState.RUNNING.value, "lease_until": moment + LEASE, "attempts": job.c.attempts + 1, "updated_at": moment}
+        taken = {"state": JobState.RUNNING.value, "lease_until": moment + LEASE, "updated_at": moment}
+        taken |= {"attempts": job.c.attempts + 1, "fence": job.c.fence + 1}
         may_try = update(job).where(job.c.job_id == job_id, job.c.attempts < MAX_ATTEMPTS).values(**taken).returning(job)
         if (row := (await tx.connection.execute(may_try)).one_or_none()) is not None:
             return _job(row)
@@ -199,7 +201,9 @@ async def hand_back(tx: Transaction, value: Job) -> None:
 
 
 def _held(value: Job) -> tuple[ColumnElement[bool], ...]:
-    return (job.c.job_id == value.job_id, job.c.state == JobState.RUNNING.value, job.c.attempts == value.attempts)
+    # Attempts as well: the build before this one counts no fence.
+    same = (job.c.fence == value.fence, job.c.attempts == value.attempts)
+    return (job.c.job_id == value.job_id, job.c.state == JobState.RUNNING.value, *same)
 
 
 async def retry(tx: Transaction, tenant: TenantId, job_id: str) -> bool:
@@ -295,4 +299,5 @@ def _job(row: Row[Any]) -> Job:
         attempts=row.attempts,
         created_at=row.created_at,
         priority=row.priority,
+        fence=row.fence,
     )

@@ -95,6 +95,26 @@ async def test_a_job_of_a_dead_worker_is_done_by_another_and_the_dead_one_change
         assert await state(database, taken) is JobState.SUCCEEDED
 
 
+async def test_a_worker_that_comes_back_after_a_steward_had_its_job_tried_afresh_changes_nothing(store: Store) -> None:
+    """Afresh, attempts count from nothing: by them alone the first worker would take the second one's job for its own."""
+    async with store.opened() as database, store.opened() as other:
+        await put(database, job())
+        first = await lease(database)
+        assert first is not None
+        for _ in range(job_rows.MAX_ATTEMPTS):
+            end_leases(store)
+            await lease(other)
+        async with other.write() as tx:
+            assert await job_rows.retry(tx, T, first.job_id)
+        second = await lease(other)
+        assert second is not None
+        assert second.attempts == first.attempts
+        async with database.write() as tx:
+            assert not await job_rows.holds(tx, first)
+            assert not await job_rows.finish(tx, first, JobState.SUCCEEDED, None)
+            assert await job_rows.holds(tx, second)
+
+
 async def test_a_renewed_lease_keeps_the_job(store: Store) -> None:
     async with store.opened() as database:
         await put(database, job())

@@ -149,7 +149,12 @@ class Writer:
         known = await self._heads.change(target, known_from_now, look)
         if is_new and (fresh := await self._store_new(place, version, chunks)) is not None:
             self._kept.add(place, fresh)
-            return await self._heads.change(target, lambda head: _with_version(head, facts, version, digest), Look(known, None))
+            known = await self._heads.change(target, lambda head: _with_version(head, facts, version, digest), Look(known, None))
+            head = None if known is None else known.head(place.generation)
+            if head is not None and head.live == version:
+                # Another writer of this version was faster, and has not seen these chunks.
+                await self._chunks.settle(place)
+            return known
         head = None if known is None else known.head(place.generation)
         listed = await self._chunks.listed(place)
         if any(one.is_live and (head is None or one.version != head.live) for one in listed):

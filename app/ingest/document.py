@@ -26,6 +26,8 @@ from app.storage.document_shapes import VersionRow
 from app.storage.job_rows import Job
 from app.storage.transaction import Database, Transaction
 
+AT_ONCE = 500
+"""Chunks that one transaction stores."""
 Parse = Callable[[bytes, str | None, str | None], Awaitable[ParsedDocument]]
 
 
@@ -63,6 +65,8 @@ class IngestDocument:
         # The index first, where nobody finds it yet: what it refuses must not go live.
         chunks = await asyncio.to_thread(indexed_chunks, analyzed)
         await self.index.put_version(AccessFacts.of(document), job.version, chunks)
+        if len(analyzed.chunks) > AT_ONCE and not await _store_ahead(self.database, job, analyzed):
+            return
         flipped = await self._flip(job, analyzed)
         if flipped is not None and flipped.live_version == job.version:
             # Under the facts that were committed: access may have changed since the index was given the text.
@@ -77,7 +81,7 @@ class IngestDocument:
             return None if current is None else await self._next_facts(tx, current, job, analyzed)
 
     async def _flip(self, job: Job, analyzed: AnalyzedDocument) -> Document | None:
-        """Keep the version's text and spans and make it the live one, with its record and the job that will embed it, in one transaction.
+        """Make the version the live one, with its text, its record and the job that will embed it, in one transaction.
 
         The document as it stands afterwards: under a newer version when that was faster; `None` when it was withdrawn meanwhile.
         """
@@ -85,9 +89,13 @@ class IngestDocument:
             document = await _wanted(tx, job)
             if document is None:
                 current = await document_rows.get_document(tx, job.tenant, job.document_id)
-                return None if current is None or current.state is DocumentState.WITHDRAWN else current
-            await document_rows.put_version(tx, _version_row(job, analyzed), analyzed.chunks)
+                is_gone = current is None or current.state is DocumentState.WITHDRAWN
+                if is_gone:
+                    await document_rows.drop_version(tx, job.document_id, job.version)
+                return None if is_gone else current
             if document.live_version != job.version:
+                if len(analyzed.chunks) <= AT_ONCE:
+                    await document_rows.put_version(tx, _version_row(job, analyzed), analyzed.chunks)
                 # From the facts of this moment: whoever was locked out since the index has the text stays locked out.
                 document = await self._next_facts(tx, document, job, analyzed)
                 await document_rows.update_document(tx, document)
@@ -125,6 +133,26 @@ class IngestDocument:
             valid_until=datetime.fromisoformat(payload["valid_until"]) if payload["valid_until"] else None,
             updated_at=datetime.now(UTC),
         )
+
+
+async def _store_ahead(database: Database, job: Job, analyzed: AnalyzedDocument) -> bool:
+    """Keep a long version's text and spans a part at a time, out of turn: answers must not wait for it. False when the job was lost.
+
+    Nobody sees it before the flip. Each part locks the job, so that whoever has it next finds all of these parts or none to come.
+    """
+    async with database.append() as tx:
+        if not await job_rows.holds(tx, job, locks=True):
+            return False
+        document = await document_rows.get_document(tx, job.tenant, job.document_id)
+        if document is None or document.live_version == job.version:
+            return document is not None
+        await document_rows.put_version(tx, _version_row(job, analyzed), analyzed.chunks[:AT_ONCE])
+    for start in range(AT_ONCE, len(analyzed.chunks), AT_ONCE):
+        async with database.append() as tx:
+            if not await job_rows.holds(tx, job, locks=True):
+                return False
+            await document_rows.add_chunks(tx, job.document_id, job.version, analyzed.chunks[start : start + AT_ONCE])
+    return True
 
 
 async def _wanted(tx: Transaction, job: Job) -> Document | None:

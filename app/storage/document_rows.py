@@ -108,7 +108,7 @@ async def update_document(tx: Transaction, value: Document, last_version: int | 
 
 async def put_version(tx: Transaction, row: VersionRow, chunks: Sequence[AnalyzedChunk]) -> None:
     """Store a version with its chunks and their spans, replacing an earlier attempt at the same version."""
-    await _drop_version(tx, row.document_id, row.version)
+    await drop_version(tx, row.document_id, row.version)
     await tx.connection.execute(
         insert(document_version).values(
             document_id=row.document_id,
@@ -129,12 +129,18 @@ async def put_version(tx: Transaction, row: VersionRow, chunks: Sequence[Analyze
             created_at=row.created_at,
         )
     )
+    await add_chunks(tx, row.document_id, row.version, chunks)
+
+
+async def add_chunks(tx: Transaction, document_id: DocumentId, version: int, chunks: Sequence[AnalyzedChunk]) -> None:
+    """Store more chunks of a stored version."""
     for start in range(0, len(chunks), _CHUNKS_PER_INSERT):
         part = chunks[start : start + _CHUNKS_PER_INSERT]
-        await tx.connection.execute(insert(chunk), [chunk_values(row, one) for one in part])
+        await tx.connection.execute(insert(chunk), [chunk_values(document_id, version, one) for one in part])
 
 
-async def _drop_version(tx: Transaction, document_id: DocumentId, version: int) -> None:
+async def drop_version(tx: Transaction, document_id: DocumentId, version: int) -> None:
+    """Remove a version with its chunks."""
     await tx.connection.execute(delete(chunk).where(chunk.c.document_id == document_id, chunk.c.version == version))
     same = (document_version.c.document_id == document_id, document_version.c.version == version)
     await tx.connection.execute(delete(document_version).where(*same))

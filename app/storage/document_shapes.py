@@ -54,13 +54,13 @@ def spans_from_json(rows: Sequence[Sequence[Any]]) -> tuple[Span, ...]:
     return tuple(Span(*row) for row in rows)
 
 
-def chunk_values(row: VersionRow, analyzed: AnalyzedChunk) -> dict[str, object]:
+def chunk_values(document_id: DocumentId, version: int, analyzed: AnalyzedChunk) -> dict[str, object]:
     """Columns of a chunk."""
     value = analyzed.chunk
     return {
         "chunk_id": value.chunk_id,
-        "document_id": row.document_id,
-        "version": row.version,
+        "document_id": document_id,
+        "version": version,
         "ordinal": value.ordinal,
         "text": value.text,
         "spans": spans_to_json(analyzed.spans),

@@ -151,9 +151,13 @@ async def release_leases(tx: Transaction) -> int:
     return (await tx.connection.execute(statement.values(state=JobState.QUEUED.value, updated_at=await tx.now()))).rowcount
 
 
-async def holds(tx: Transaction, value: Job) -> bool:
-    """Whether the job is still this worker's: not called off, and not given to another after a silence."""
-    return (await tx.connection.execute(select(job.c.job_id).where(*_held(value)))).first() is not None
+async def holds(tx: Transaction, value: Job, *, locks: bool = False) -> bool:
+    """Whether the job is still this worker's: not called off, and not given to another after a silence.
+
+    With `locks` it stays so until the transaction ends.
+    """
+    statement = select(job.c.job_id).where(*_held(value))
+    return (await tx.connection.execute(statement.with_for_update() if locks else statement)).first() is not None
 
 
 async def renew(tx: Transaction, value: Job) -> bool:

@@ -3,12 +3,14 @@
 Each document is parsed, searched for personal data, stored, indexed and embedded, on record throughout. The bare embedder runs afterwards
 over the very texts that were embedded, with as many threads as the workers had. Searches go at a fixed pace over HTTP to a gateway that
 does no such work: first while nothing else happens, then while the documents come in.
-Run: `python bench/company_ingest.py [--documents N]`.
+Made-up documents of two chunks each, the hardest case, or with `--pages` pages of the shared handbook.
+Run: `python bench/company_ingest.py [--documents N] [--pages]`.
 """
 
 import argparse
 import asyncio
 import http.client
+import itertools
 import json
 import os
 import sys
@@ -30,7 +32,7 @@ from app.ingest.analysis import texts_to_embed, values_to_mask
 from app.ingest.jobs import Submission
 from app.storage import document_rows
 from app.wiring import Services, open_services
-from bench.company_servers import Column, column, documents, working
+from bench.company_servers import Column, column, documents, pages, working
 from bench.made import server
 
 _WORKERS = 2
@@ -46,12 +48,13 @@ def main() -> None:
     """Measure, print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--documents", type=int, default=300)
+    parser.add_argument("--pages", action="store_true", help="pages of the handbook instead of made-up documents")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="portcullis-bench-") as folder, column(Path(folder) / "data") as one:
-        print(json.dumps(asyncio.run(measure(one, arguments.documents))))
+        print(json.dumps(asyncio.run(measure(one, arguments.documents, are_pages=arguments.pages))))
 
 
-async def measure(one: Column, n_documents: int) -> dict[str, object]:
+async def measure(one: Column, n_documents: int, *, are_pages: bool) -> dict[str, object]:
     """Take everything in while somebody searches, then embed the same texts bare."""
     async with open_services(one.settings(embed_threads=_WORKERS)) as services:
         caller = await caller_as(services, "administrator")
@@ -60,7 +63,10 @@ async def measure(one: Column, n_documents: int) -> dict[str, object]:
         assert demo is not None  # noqa: S101 - the measurement runs in demo mode
         token, port = demo.access_token("engineer"), server.free_port()
         with server.serving({**one.environment, "PORTCULLIS_PUBLIC_URL": one.settings().base_url}, port), working(one, _WORKERS) as pids:
-            made = list(documents(_BEFORE + n_documents))
+            made = [
+                *documents(_BEFORE),
+                *(pages(n_documents) if are_pages else itertools.islice(documents(_BEFORE + n_documents), _BEFORE, None)),
+            ]
             await _submit(services, caller, made[:_BEFORE])
             await asyncio.to_thread(_until_done, one)
             searches = _Searches(port, token)
@@ -86,6 +92,7 @@ async def measure(one: Column, n_documents: int) -> dict[str, object]:
     return {
         "bench": "company_ingest",
         "documents": n_documents,
+        "are_pages": are_pages,
         "failed": failed,
         "chunks": n_chunks,
         "submitted_s": round(submitted_s, 1),

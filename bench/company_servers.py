@@ -21,6 +21,7 @@ import psycopg
 
 from app.settings import Settings, load_settings
 from bench.made.company import ROOT
+from bench.made.passages import corpora
 from tests.services.opensearch.nodes import OpenSearchNodes
 from tests.services.postgres import Cluster, Server
 
@@ -124,3 +125,15 @@ def documents(number: int, seed: int = 7) -> Iterator[tuple[str, bytes]]:
         picked = rng.sample(pool, 12)
         text = f"# Guide {one}\n\n## What holds\n\n{' '.join(picked[:6])}\n\n## How it is done\n\n{' '.join(picked[6:])}\n"
         yield f"guide-{one:06}.md", text.encode()
+
+
+def pages(number: int) -> Iterator[tuple[str, bytes]]:
+    """(name, Markdown) of pages of the shared handbook, spread over it; from the beginning again when there are no more."""
+    folder = corpora() / "corpora" / "handbook"
+    found = sorted(folder.rglob("*.md"))
+    if not found:
+        message = f"{folder} holds no pages: set PORTCULLIS_SHARED to the folder with the corpora"
+        raise SystemExit(message)
+    step = max(1, len(found) // max(1, number))
+    for one in range(number):
+        yield f"page-{one:06}.md", found[one * step % len(found)].read_bytes()

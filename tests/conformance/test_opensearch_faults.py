@@ -29,7 +29,7 @@ from tests.conftest import missing
 from tests.services.opensearch.jars import NotInstalledError
 from tests.services.opensearch.nodes import Node, OpenSearchNodes
 
-pytestmark = [pytest.mark.xdist_group("opensearch-faults"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 TIMEOUT_S = 4.0
 
 

@@ -19,7 +19,7 @@ from tests.services.opensearch.jars import NotInstalledError
 from tests.services.opensearch.nodes import OpenSearchNodes
 from tests.services.opensearch.security import GATEWAY
 
-pytestmark = [pytest.mark.xdist_group("opensearch-secured"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 ROLE = Path(rules_module.__file__).with_name("role.json")
 OTHER = TenantId("other")
 

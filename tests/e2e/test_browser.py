@@ -11,7 +11,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from tests.e2e.browsing import LOST, Lookout, chromium, downloaded, every_address, serving
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 LEAVE = "How much parental leave do I get?"
 NO_ANSWER = "When must I hand in a sick note?"

@@ -14,6 +14,7 @@ from app.answer import retrieval
 from app.domain.search import AccessFacts
 from app.policy.bundle import read_folder
 from app.storage import document_rows, schema, tenant_rows
+from app.storage.transaction import Database
 from app.wiring import Models, open_services
 from tests.conftest import ROOT, Gateway, gateway_in, settings_in
 from tests.e2e.attack import sample_document
@@ -55,8 +56,10 @@ async def test_the_queue_the_signer_and_a_standstill_stand_in_the_metrics(compan
         async with services.database.write() as tx:
             await tenant_rows.stop(tx, services.tenant, "somebody has to look")
         assert (await figures(gateway))["portcullis_log_standstill"] == 1
-        async with services.database.write() as tx:
+        owner = Database(services.settings.owner_url)
+        async with owner.write() as tx:
             await tenant_rows.resume(tx, services.tenant)
+        await owner.close()
 
 
 async def test_figures_nobody_can_read_are_no_numbers(company: Path, models: Models) -> None:

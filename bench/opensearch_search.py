@@ -1,7 +1,8 @@
 """A gateway search over OpenSearch beside the same two ranked queries sent bare by opensearch-py, side by side; one JSON line.
 
-Run: `python bench/opensearch_search.py`. The bare queries are those the engine sent for the same question: nearest by vector, and best by
-words with the weights it had counted. Goals: p50 at most 1.5 and p95 at most 1.6 times the bare ones.
+Run: `python bench/opensearch_search.py`; PORTCULLIS_BENCH_CHUNKS chooses the size. The bare queries are those the engine sent for the
+same question: nearest by vector, and best by words with the weights it had counted. Goals: p50 at most 1.5 and p95 at most 1.6 times the
+bare ones.
 """
 
 import asyncio

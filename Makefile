@@ -53,10 +53,10 @@ demo: setup ## Set up and open the demo (ONCE=1: run the tour and stop)
 	@$(BIN)/portcullis demo $(if $(ONCE),--once,--port $(PORT) --data $(DATA))
 
 test: setup $(VENV)/.test browser services lint ## Set up and run every test
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-laptop: setup $(VENV)/.test browser lint ## The tests that need no OpenSearch and no PostgreSQL; says what it left out
-	@PORTCULLIS_TEST_LAPTOP=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@PORTCULLIS_TEST_LAPTOP=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # ---- the rest ----------------------------------------------------------------------------------------------------------
 lint: $(VENV)/.test ## Style, types, floors and rooms

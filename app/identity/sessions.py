@@ -61,7 +61,13 @@ class Sessions:
         Without `sid`, those whose token was issued after `until` stay. What the issuer ended by name never comes back.
         """
         for digest, claims in await people_rows.sessions_without_digest(tx, self._tenant):
-            await people_rows.name_session(tx, digest, _sid_digest(claims.get("sid")), _moment(claims["iat"]))
+            try:
+                named = (_sid_digest(claims.get("sid")), _moment(claims["iat"]))
+            except (KeyError, TypeError, ValueError, OverflowError):
+                # The build before this one took such claims. Nobody can tell whose end was meant: that one signs in again.
+                await people_rows.end_session(tx, digest)
+                continue
+            await people_rows.name_session(tx, digest, *named)
         return await people_rows.end_sessions(tx, self._tenant, subject_id, _sid_digest(sid), until)
 
 

@@ -58,11 +58,14 @@ async def test_the_end_of_one_session_of_the_issuer_leaves_the_person_their_othe
 async def test_a_replica_whose_clock_is_ahead_or_whose_build_is_older_saves_nobody(gateway: Gateway) -> None:
     """When a session began is told by the issuer's clock; the build before this one kept neither that nor the issuer's name for it."""
     ahead, older, named = [await signed_in(gateway, *who) for who in (("engineer", None), ("hr-partner", "desk"), ("engineer", "phone"))]
+    await signed_in(gateway, "works-council")
     async with gateway.services.database.write() as tx:
         later = datetime(2099, 1, 1, tzinfo=UTC)
         await tx.connection.execute(update(web_session).values(created_at=later, expires_at=later))
         older_build = update(web_session).where(web_session.c.subject_id.endswith("|hr-partner"))
         await tx.connection.execute(older_build.values(issued_at=None, sid_digest=None))
+        broken = update(web_session).where(web_session.c.subject_id.endswith("|works-council"))
+        await tx.connection.execute(broken.values(issued_at=None, claims={"iat": 1e300, "sid": "\ud800 \x00"}))
     assert await tell(gateway, logout_token(gateway, sub=None, sid="desk")) == 200
     assert [(await one.get("/ask")).status_code for one in (older, ahead, named)] == [303, 200, 200]
     assert await tell(gateway, logout_token(gateway)) == 200

@@ -134,8 +134,9 @@ class _Searches:
         started, expected = time.perf_counter(), self._expected[question]
         try:
             found = self._find(question)
-        except (RuntimeError, OSError, http.client.HTTPException):
+        except (RuntimeError, OSError, http.client.HTTPException) as error:
             self._local.connection = None
+            print(f"failed: {error!r}"[:300], file=sys.stderr)
             return (time.perf_counter() - started) * 1e3, "failed", 0.0
         taken = (time.perf_counter() - started) * 1e3
         is_right = len(found) == len(expected) and not {name.partition("@")[0] for name in found} & self._closed

@@ -82,6 +82,8 @@ def _serve(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=10,
+        # Longer than load balancers and clients keep an idle connection: closing first loses the request already on its way.
+        timeout_keep_alive=75,
     )
 
 

@@ -119,6 +119,14 @@ def _ready(port: int) -> dict[str, str] | None:
         connection.close()
 
 
+def _answers(connection: http.client.HTTPConnection) -> bool:
+    socket_before = connection.sock
+    connection.request("GET", "/healthz")
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status == 200 and (socket_before is None or connection.sock is socket_before)
+
+
 def _signed(published: Path, key: str) -> int:
     """Entries under the newest checkpoint that the signer published; every one of them is signed by `key`."""
     if not published.exists():
@@ -138,10 +146,15 @@ def test_the_parts_start_in_their_order_and_the_signer_signs_what_the_gateway_wr
         worker = migrated.start("worker", stack)
         gateway = migrated.start("gateway", stack, PORTCULLIS_PORT=port)
         _until(lambda: _ready(port), gateway, migrated, "gateway")
+        kept, idle_since = http.client.HTTPConnection("127.0.0.1", port, timeout=5), time.monotonic()
+        stack.callback(kept.close)
+        assert _answers(kept)
         _until(lambda: _signed(published, key) > 0, signer, migrated, "signer")
         assert worker.poll() is None, migrated.said("worker")
         assert all((migrated.data(name) / FILE).exists() for name in ("worker", "signer"))
         assert set((_ready(port) or {}).values()) == {"ok"}
+        time.sleep(max(0.0, idle_since + 6.0 - time.monotonic()))  # five seconds are what the server keeps unless told otherwise
+        assert _answers(kept), "a balancer's idle connection was closed"
     assert not (migrated.data("gateway") / "signer" / "signing.key").exists(), "only the signer has a key"
     for name, process in (("signer", signer), ("worker", worker), ("gateway", gateway)):
         assert process.returncode in {0, -15}, migrated.said(name)

@@ -19,8 +19,6 @@ import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -28,21 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from app.cli.options import caller_as
-from app.domain.access import Acl, AclMode
-from app.domain.content import Chunk, ChunkId, Document, DocumentId, DocumentState, Sentence
-from app.domain.search import AccessFacts, ChunkVectors
-from app.ingest.analysis import AnalyzedDocument, indexed_chunks
-from app.storage import document_rows
-from app.storage.document_shapes import AnalyzedChunk, VersionRow
-from app.wiring import Services, open_services
-from bench.company_ingest import collection_of
+from app.wiring import open_services
 from bench.company_servers import Column, column
 from bench.made import server
 from bench.made.company import ROOT
-from bench.made.passages import corpora, embedded_passages
+from bench.made.passages import corpora
+from bench.made.registered import fill
 
-_A_DOCUMENT = 100
 _PACE_S = 0.1
 _THREADS = 8
 _N_QUESTIONS = 40
@@ -64,7 +54,7 @@ async def measure(one: Column, n_chunks: int) -> dict[str, object]:
     questions = [json.loads(line)["text"] for line in lines[:: len(lines) // _N_QUESTIONS]][:_N_QUESTIONS]
     async with open_services(one.settings()) as services:
         begun = time.perf_counter()
-        closed = await _fill(services, n_chunks)
+        closed = await fill(one, services, n_chunks, lambda number: bool(number % 2))
         filled_s = time.perf_counter() - begun
         demo = services.identity.demo
         assert demo is not None  # noqa: S101 - the measurement runs in demo mode
@@ -148,68 +138,6 @@ class _Searches:
         passages = server.search(self._local.connection, self._token, question)["passages"]
         assert isinstance(passages, list)  # noqa: S101 - the contract of the route
         return [f"{one['document_id']}@{one['passage_id']}" for one in passages]
-
-
-async def _fill(services: Services, n_chunks: int) -> set[str]:
-    """Put everything into register and index; returns the ids of documents that are closed."""
-    now = datetime.now(UTC)
-    texts, vectors = await embedded_passages(n_chunks)
-    await services.collections.create(await caller_as(services, "administrator"), collection_of(services))
-    closed: set[str] = set()
-    for number, start in enumerate(range(0, n_chunks, _A_DOCUMENT)):
-        document_id, part = DocumentId(f"doc_bench_{number:06}"), texts[start : start + _A_DOCUMENT]
-        acl = Acl.inherited() if number % 2 else Acl(AclMode.EXPLICIT)
-        if not number % 2:
-            closed.add(document_id)
-        document = Document(
-            services.tenant, document_id, "company", f"bench-{number}", f"Part {number}", DocumentState.LIVE, 1, "internal", 1, acl, 1,
-            "en", "", None, now, now,
-        )  # fmt: skip
-        analyzed = _analyzed(document, part)
-        async with services.database.write() as tx:
-            await document_rows.insert_document(tx, document, 1)
-            await document_rows.put_version(tx, _row(document, analyzed), analyzed.chunks)
-        await services.index.put_version(AccessFacts.of(document), 1, indexed_chunks(analyzed))
-        rows = [
-            ChunkVectors(one.chunk.chunk_id, row, row[None], row[None]) for one, row in zip(analyzed.chunks, vectors[start:], strict=False)
-        ]
-        await services.index.put_vectors(document_id, 1, rows, services.embedder.digest)
-        await services.index.make_live(document_id, 1)
-        async with services.database.write() as tx:
-            rules, profile = services.reconcile.rules, await services.reconcile.rules.shown(tx, services.tenant)
-            await document_rows.set_embedder(tx, document_id, 1, rules.mark(profile["company"]))
-    return closed
-
-
-def _analyzed(document: Document, texts: list[str]) -> AnalyzedDocument:
-    chunks, at = [], 0
-    for ordinal, text in enumerate(texts):
-        place = (at, at + len(text))
-        chunk = Chunk(ChunkId(f"{document.document_id}.{ordinal}"), ordinal, text, (place,), (), (Sentence(0, len(text), text, text),))
-        chunks.append(AnalyzedChunk(chunk, (), ()))
-        at += len(text) + 2
-    return AnalyzedDocument(document.title, (), "", (), "", (), "\n\n".join(texts), (), tuple(chunks), "en", "bench")
-
-
-def _row(document: Document, analyzed: AnalyzedDocument) -> VersionRow:
-    return VersionRow(
-        document_id=document.document_id,
-        version=1,
-        title=analyzed.title,
-        title_spans=(),
-        source_spans=(),
-        keywords="",
-        keyword_spans=(),
-        text=analyzed.text,
-        spans=(),
-        content_sha256=sha256(analyzed.text.encode()).hexdigest(),
-        media_type="text/plain",
-        size_bytes=len(analyzed.text),
-        detector_digest="bench",
-        embedder_digest=None,
-        submitted_by="bench",
-        created_at=document.created_at,
-    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -55,6 +56,11 @@ class Column:
         with psycopg.connect(self.owner) as connection:
             row = connection.execute(query).fetchone()
         return 0 if row is None else int(row[0])
+
+    def execute(self, statement: LiteralString) -> None:
+        """Run a statement as the owner of the database."""
+        with psycopg.connect(self.owner, autocommit=True) as connection:
+            connection.execute(statement)
 
 
 @contextmanager

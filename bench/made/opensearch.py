@@ -19,7 +19,7 @@ from app.domain.access import Acl, AclMode, Action, ActionRule, Conditions, Scop
 from app.domain.content import ChunkId, DocumentId
 from app.domain.identity import Principal, TenantId
 from app.domain.search import AccessFacts, ChunkVectors, IndexedChunk
-from app.index.opensearch.connection import Operation
+from app.index.opensearch.connection import Body, Cluster, Operation, Reply
 from app.index.opensearch.documents import StoredChunk
 from app.index.opensearch.engine import OpenSearchIndex
 from app.index.opensearch.rules import OpenSearchRules, chunk_key
@@ -33,6 +33,20 @@ SHARES = {"0.1%": 0.001, "1%": 0.01, "5%": 0.05, "20%": 0.2, "50%": 0.5, "100%":
 N_CHUNKS = int(os.environ.get("PORTCULLIS_BENCH_CHUNKS", "20000"))
 _CHUNKS_A_DOCUMENT = 25
 _SENTENCES = 3
+
+
+class Listening:
+    """Notes which searches an engine sends."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.sent: list[Body] = []
+        self._search_many = cluster.search_many
+        cluster.search_many = self  # type: ignore[assignment, method-assign] # a bench may listen in
+
+    async def __call__(self, indexes: str, bodies: list[Body], **how: str) -> list[Reply] | None:
+        """Pass a request on."""
+        self.sent += bodies
+        return await self._search_many(indexes, bodies, **how)
 
 
 @dataclass(frozen=True, slots=True)

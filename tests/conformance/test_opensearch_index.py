@@ -41,12 +41,12 @@ async def engine(opensearch: tuple[str, ...]) -> AsyncIterator[OpenSearchIndex]:
         yield opened
 
 
-def in_searches(change: Callable[[dict[str, Json]], Json]) -> Callable[[str, Json], Json]:
-    """Change the last search's reply of each request."""
+def in_searches(change: Callable[[dict[str, Json]], Json], which: int = -1) -> Callable[[str, Json], Json]:
+    """Change one search's reply of each request: the last is by words, the first by vector where it brings hits."""
 
     def changed(path: str, reply: Json) -> Json:
         if path == "/_msearch":
-            change(reply["responses"][-1])
+            change(reply["responses"][which])
         return reply
 
     return changed
@@ -74,8 +74,8 @@ BROKEN: dict[str, Callable[[str, Json], Json]] = {
     "guarded words that are none": in_searches(only_hits(lambda hit: hit["fields"].update(bag=[_base64('[{"leav":1},[[1]]]')]))),
     "a length that is none": in_searches(only_hits(lambda hit: hit["fields"].update(length=["long"]))),
     "two ids": in_searches(only_hits(lambda hit: hit["fields"].update(chunk_id=["a", "b"]))),
-    "a vector cut short": in_searches(only_hits(lambda hit: hit["fields"].update(packed=["AAA"]))),
-    "a vector that is none": in_searches(only_hits(lambda hit: hit["fields"].update(packed=["!"]))),
+    "a vector cut short": in_searches(only_hits(lambda hit: hit["fields"].update(packed=["AAA"])), 0),
+    "a vector that is none": in_searches(only_hits(lambda hit: hit["fields"].update(packed=["!"])), 0),
     "a reply too few": lambda path, reply: {"responses": reply["responses"][:-1]} if path == "/_msearch" else reply,
     "no replies": lambda path, reply: {} if path == "/_msearch" else reply,
     "a list": lambda path, reply: [] if path == "/_msearch" else reply,

@@ -114,7 +114,7 @@ class Scores:
         self._compare({key: ready[key] for key in nearest}, vector)
 
     def take_by_words(self, replied: Sequence[Reply]) -> None:
-        """Take the list by words of what the vector list did not bring."""
+        """Take the list by words."""
         self._take(replied)
 
     def candidates(self) -> tuple[Candidate, ...]:

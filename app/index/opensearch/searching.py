@@ -1,11 +1,10 @@
 """One search: two requests to the cluster, and exact scores from what they bring.
 
-The first counts inside the grant and brings the nearest chunks by vector; with those counts the second ranks by words. What the server
-ranks by only preselects: membership and scores are worked out here, from each chunk's own words and vectors, as in the embedded engine.
+The first counts inside the grant; with those counts the second ranks by words, and beside that by vector. What the server ranks by only
+preselects: membership and scores are worked out here, from each chunk's own words and vectors, as in the embedded engine.
 """
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from app.errors import ConfigurationError, InvalidInputError
 from app.index.lexical import K1, idf, searched_words
 from app.index.opensearch.connection import Cluster, Reply
 from app.index.opensearch.counting import Shown, counts_of, grant_of, grant_request, seen, stems_of, words_request
-from app.index.opensearch.documents import malformed, only, stem_key, weight_key
+from app.index.opensearch.documents import stem_key, weight_key
 from app.index.opensearch.filters import Clause, granted, one_of, shown_types
 from app.index.opensearch.scoring import HIT_FIELDS, Counted, Scores
 
@@ -59,22 +58,13 @@ async def find(cluster: Cluster, question: Asked, languages: Sequence[str]) -> t
     if query.vector is not None and len(query.vector) != cluster.rules.dim:
         message = "The question was embedded by another model than the index holds."
         raise ConfigurationError(message)
-    first = await _first(cluster, question, tuple(languages))
-    if first is None:
+    counted = await _counted(cluster, question, tuple(languages))
+    lists = None if counted is None else await _ranked(cluster, question, counted)
+    if counted is None or lists is None:
         return None
-    counted, replied = first
-    asking = asyncio.ensure_future(_by_words(cluster, question, counted, [_name(hit) for hit in replied]))
-    try:
-        # What the first request brought is scored while the server works on the second.
-        await asyncio.sleep(0)
-        scores = Scores(query, counted, question.shown)
-        scores.take_near(replied)
-        by_words = await asking
-    finally:
-        asking.cancel()
-    if by_words is None:
-        return None
-    scores.take_by_words(by_words)
+    scores = Scores(query, counted, question.shown)
+    scores.take_near(lists[0])
+    scores.take_by_words(lists[1])
     is_pending = query.vector is None or counted.grant.n_pending > 0
     found = Candidates(scores.candidates(), counted.weights, ("vectors",) if is_pending else ())
     return found, counted.grant.languages
@@ -86,18 +76,15 @@ def empty(query: IndexQuery) -> Candidates:
     return Candidates((), weights, ("vectors",) if query.vector is None else ())
 
 
-async def _first(cluster: Cluster, question: Asked, languages: tuple[str, ...]) -> tuple[Counted, list[Reply]] | None:
-    """Counts inside the grant and the nearest chunks, in one request."""
-    query = question.query
-    guessed = searched_words(query.text, languages)
+async def _counted(cluster: Cluster, question: Asked, languages: tuple[str, ...]) -> Counted | None:
+    """Counts inside the grant, in one request where the guess at its languages was right."""
+    guessed = searched_words(question.query.text, languages)
     bodies = [grant_request(question.granted), words_request(question.granted, guessed, languages, question.shown)]
-    if query.vector is not None:
-        bodies.append(_nearest_request(question, query.vector))
     replies = await cluster.search_many(question.indexes, bodies)
     if replies is None:
         return None
     grant = grant_of(replies[0])
-    words = searched_words(query.text, grant.languages)
+    words = searched_words(question.query.text, grant.languages)
     counts = dict(zip(guessed, counts_of(replies[1], len(guessed)), strict=True))
     if not set(grant.languages) <= set(languages) or not set(words) <= counts.keys():
         again = await cluster.search_many(question.indexes, [words_request(question.granted, words, grant.languages, question.shown)])
@@ -106,35 +93,31 @@ async def _first(cluster: Cluster, question: Asked, languages: tuple[str, ...]) 
         counts = dict(zip(words, counts_of(again[0], len(words)), strict=True))
     # The counts come from searches a moment apart: a chunk written in between is in one of them only.
     weights = {word: idf(min(counts[word], grant.n_chunks), grant.n_chunks) for word in words}
-    near: list[Reply] = replies[2]["hits"]["hits"] if query.vector is not None else []
     stems = {
         language: {word: (stem, orjson.dumps(stem) + b":") for word in words for _, stem in stems_of(word, (language,))}
         for language in grant.languages
     }
     average = grant.n_words / grant.n_chunks if grant.n_words else 1.0
-    return Counted(grant, weights, sum(weights.values()) or 1.0, average, stems), near
+    return Counted(grant, weights, sum(weights.values()) or 1.0, average, stems)
 
 
-async def _by_words(cluster: Cluster, question: Asked, counted: Counted, near: Sequence[str]) -> list[Reply] | None:
-    """The best chunks by words among those that the vector list did not bring already."""
-    clauses = _word_clauses(counted, question.shown)
-    if not clauses:
-        return []
-    known = sorted(near)
-    body = {
-        "query": {
-            "bool": {
-                "filter": [question.granted],
-                "must_not": [{"terms": {"chunk_id": known}}] if known else [],
-                "should": clauses,
-                "minimum_should_match": 1,
-            }
-        },
-        "size": question.query.lexical_k + _MARGIN,
-        **_HITS,
-    }
-    replies = await cluster.search_many(question.indexes, [body])
-    return None if replies is None else replies[0]["hits"]["hits"]
+async def _ranked(cluster: Cluster, question: Asked, counted: Counted) -> tuple[list[Reply], list[Reply]] | None:
+    """The nearest chunks by vector and the best by words, asked for together: the server works on both at once."""
+    query, clauses = question.query, _word_clauses(counted, question.shown)
+    near = [] if query.vector is None else [_nearest_request(question, query.vector)]
+    by_words = [_words_request(question, clauses)] if clauses else []
+    if not near and not by_words:
+        return [], []
+    replies = await cluster.search_many(question.indexes, [*near, *by_words])
+    if replies is None:
+        return None
+    lists: list[list[Reply]] = [one["hits"]["hits"] for one in replies]
+    return (lists[0] if near else []), (lists[-1] if by_words else [])
+
+
+def _words_request(question: Asked, clauses: Sequence[Body]) -> Body:
+    query = {"bool": {"filter": [question.granted], "should": clauses, "minimum_should_match": 1}}
+    return {"query": query, "size": question.query.lexical_k + _MARGIN, **_HITS}
 
 
 _HITS: Body = {
@@ -144,14 +127,6 @@ _HITS: Body = {
     # Never by where a chunk happens to lie: that depends on what else is stored.
     "sort": [{"_score": "desc"}, {"chunk_id": "asc"}],
 }
-
-
-def _name(hit: Reply) -> str:
-    """The chunk id of a hit. Raises UpstreamUnavailableError when it has none."""
-    fields = hit.get("fields") if isinstance(hit, Mapping) else None
-    if not isinstance(fields, Mapping):
-        raise malformed()
-    return str(only(fields, "chunk_id"))
 
 
 def _nearest_request(question: Asked, vector: Vector) -> Body:

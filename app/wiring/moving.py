@@ -40,7 +40,9 @@ async def move_store(settings: Settings, note: Callable[[str, int], None]) -> di
             index = await open_index(settings, await asyncio.to_thread(LocalEmbedder, settings.models / "embedder", threads=1), stack)
             copy = CopyIndex(source, index, lambda document_id, version: read_vectors(vectors, document_id, version))
             note("index", await copy.run(tenant))
-        return await flow.run(tenant, note)
+        moved = await flow.run(tenant, note)
+        await target.analyze()
+        return moved
 
 
 async def abandon_move(settings: Settings) -> None:

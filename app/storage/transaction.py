@@ -98,7 +98,7 @@ class Database:
                 raise UpstreamUnavailableError(message)
 
     async def analyze(self) -> None:
-        """Let the database learn what its tables hold, after much came in at once: else it plans for empty ones until it looks by itself."""
+        """Let the database learn what its tables hold after much came in at once: until it looks by itself, it plans for none."""
         async with self.append() as tx:
             await tx.connection.exec_driver_sql("ANALYZE")
 

@@ -8,17 +8,16 @@ from app.storage import passage_rows
 from tests.conformance.stores import Store
 
 N = 4_000
-NUMBERS = f"WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {N})"
-DAY = "'2026-11-25 00:00:00+00:00'"
-DOCUMENTS = f"""INSERT INTO document {NUMBERS} SELECT 'doc_' || n, 'sample', 'hr', 'e' || n, 't', 'live', 1, 1, 'internal', 1, 'inherit', '[]', '[]', 1,
-    'en', '', NULL, {DAY}, {DAY} FROM numbers"""
-CHUNKS = f"INSERT INTO chunk {NUMBERS} SELECT 'c' || n, 'doc_' || n, 1, 0, 'x', '[]', '[]', '[]', '[]', '[]', 0 FROM numbers"
+NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 4000)"
+DOCUMENTS = """INSERT INTO document NUMBERS SELECT 'doc_' || n, 'sample', 'hr', 'e' || n, 't', 'live', 1, 1, 'internal', 1, 'inherit', '[]',
+    '[]', 1, 'en', '', NULL, '2026-11-25 00:00:00+00:00', '2026-11-25 00:00:00+00:00' FROM numbers"""
+CHUNKS = "INSERT INTO chunk NUMBERS SELECT 'c' || n, 'doc_' || n, 1, 0, 'x', '[]', '[]', '[]', '[]', '[]', 0 FROM numbers"
 ASKED = [ChunkId(f"c{number}") for number in range(1, N, N // 50)]
 
 
 @pytest.fixture
 async def filled(store: Store) -> Store:
-    store.meddle(DOCUMENTS, CHUNKS)
+    store.meddle(*(statement.replace("NUMBERS", NUMBERS) for statement in (DOCUMENTS, CHUNKS)))
     async with store.opened("deployer") as database:
         await database.analyze()
     return store
@@ -45,4 +44,5 @@ async def test_it_walks_no_documents(filled: Store) -> None:
         assert whole["Actual Rows"] == len(ASKED)
         assert whole["Shared Hit Blocks"] + whole["Shared Read Blocks"] < 20 * len(ASKED)
     else:
-        assert [row[3].split(" USING ")[1].split(" (")[0] for row in plan] == ["INDEX sqlite_autoindex_chunk_1", "INDEX sqlite_autoindex_document_1"]
+        indexes = [f"INDEX sqlite_autoindex_{table}_1" for table in ("chunk", "document")]
+        assert [row[3].split(" USING ")[1].split(" (")[0] for row in plan] == indexes

@@ -31,6 +31,18 @@ from tests.services.supervised import for_run, run_folder
 ROOT = Path(__file__).parents[1]
 BASE_URL = "http://127.0.0.1:8080"
 _SERVICES = "services.json"
+LONGEST = {
+    "test_quality.py",
+    "test_interrupted.py",
+    "test_opensearch_faults.py",
+    "test_revocation.py",
+    "test_commands.py",
+    "test_rebuild.py",
+    "test_browser.py",
+    "test_index_properties.py",
+    "test_pages_in_browser.py",
+}
+"""Files of a minute and more."""
 
 
 def missing(reason: str) -> None:
@@ -140,6 +152,11 @@ async def _seed(settings: Settings, models: Models) -> None:
     async with open_services(settings, models=models) as services:
         await seed(services, is_embedding=True)
         await services.worker.drain()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: begun last, one of them keeps a single processor busy while the other has nothing left to do."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

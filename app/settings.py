@@ -108,7 +108,7 @@ class Settings(BaseSettings):
         1024 * 1024 * 1024
     )
     parse_seconds: Annotated[int, Field(ge=1, le=600, description="Time a parser process may take, in seconds.")] = 60
-    purge_after_days: Annotated[int, Field(ge=0, le=3650, description="Days after which the text of a withdrawn document is deleted.")] = 30
+    purge_after_days: Annotated[int, Field(ge=0, le=3650, description="Days after which withdrawn or replaced text is deleted.")] = 30
     checkpoint_every_s: Annotated[float, Field(gt=0, description="How often the signer looks for new entries, in seconds.")] = 1.0
     policy_poll_s: Annotated[float, Field(gt=0, description="How often the policy folder is looked at, in seconds.")] = 1.0
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level that is logged.")] = "INFO"

@@ -69,7 +69,7 @@ class ReadDocuments:
             snapshot = await self.policy.current(tx, caller.subject.tenant)
             document = await document_rows.get_document(tx, caller.subject.tenant, document_id)
             version = await self._live_version(tx, document)
-            versions = await document_rows.list_versions(tx, document_id)
+            stored = await document_rows.list_versions(tx, document_id)
             collection = await collection_rows.get_collection(tx, caller.subject.tenant, document.collection) if document else None
         decision = first_denial(snapshot, caller, document if version is not None else None, READ_ACTIONS)
         fields: dict[str, JsonValue] = {"action": Action.READ.value, "version": version.version if version else None}
@@ -77,6 +77,7 @@ class ReadDocuments:
             await self.audit.record(denied_event(caller, snapshot, decision, document.document_id if document else None, fields))
             raise NotFoundError
         shown = self._shown(snapshot, caller, document, collection.redaction_profile)
+        versions = [one for one in stored if one[0] <= version.version]
         text = render(version.text, version.spans, shown)
         # Of the text as shown: a digest of the raw one would let a reader try values until one fits what is hidden.
         fields |= {"hidden": len(text.hidden), "content_sha256": content_digest(text.text)}

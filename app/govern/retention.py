@@ -31,11 +31,13 @@ class ApplyRetention:
     async def run(self, tenant: TenantId) -> int:
         """Withdraw what is older than its collection's `retention_days`, then purge what was withdrawn longer ago than `purge_after`.
 
-        A document's age is that of its live version. Each change and its record are one transaction. Returns how many were purged; what
+        A document's age is that of its live version. Text of versions that were replaced as long ago goes too, and of those whose work was
+        given up. Each change and its record are one transaction. Returns how many were purged; what
         was handed in with jobs that failed that long ago goes too.
         """
         now = datetime.now(UTC)
         await self._withdraw_outlived(tenant, now)
+        await self._drop_left_over(tenant, now - self.purge_after)
         before, purged = now - self.purge_after, 0
         async with self.database.write() as tx:
             await job_rows.drop_content_of_failed(tx, tenant, before)
@@ -59,6 +61,21 @@ class ApplyRetention:
                     due = await document_rows.outlived(tx, tenant, collection.name, before, _AT_ONCE)
                 done = sum([await self._withdraw(tenant, document_id, before) for document_id in due])
 
+    async def _drop_left_over(self, tenant: TenantId, before: datetime) -> None:
+        done = [DocumentId("")]
+        while done:
+            async with self.database.write() as tx:
+                due = await document_rows.left_over(tx, tenant, before, _AT_ONCE)
+                done, unserved = [document_id for document_id, _ in due], []
+                for document_id, version in due:
+                    await document_rows.drop_version(tx, document_id, version)
+                    document = await document_rows.get_document(tx, tenant, document_id)
+                    unserved += [document_id] if document is None or document.live_version is None else []
+                    happening = Happening(EventType.DOCUMENT_PURGED, references=(about(document_id),), fields={"version": version})
+                    await self.audit.record_in(tx, by_system(tenant, happening))
+            for document_id in unserved:
+                await self.index.remove(tenant, document_id)
+
     async def _withdraw(self, tenant: TenantId, document_id: DocumentId, before: datetime) -> bool:
         async with self.database.write() as tx:
             document = await document_rows.get_document(tx, tenant, document_id)
@@ -67,6 +84,7 @@ class ApplyRetention:
                 return False
             changed = replace(document, state=DocumentState.WITHDRAWN, live_version=None, acl_version=document.acl_version + 1)
             await document_rows.update_document(tx, replace(changed, updated_at=datetime.now(UTC)))
+            await job_rows.cancel_of(tx, document_id, await tx.now())
             fields: dict[str, JsonValue] = {"acl_version": changed.acl_version, "label": document.label}
             happening = Happening(EventType.DOCUMENT_WITHDRAWN, reason_code="retention", references=(about(document_id),), fields=fields)
             await self.audit.record_in(tx, by_system(tenant, happening))

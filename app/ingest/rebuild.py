@@ -61,12 +61,12 @@ class RebuildIndex:
             standing, todo, extra = await self._compare(tenant, generation)
             if not todo and not extra:
                 await self.generations.swap(tenant)
+                # What went live after the comparison was made live where it was served from.
+                _, late, gone = await self._compare(tenant, generation)
+                await self._copy_all(tenant, [*late, *gone], lambda _: None)
                 return len(standing)
-            for done, document_id in enumerate([*todo, *extra]):
-                note(min(len(standing) - len(todo) + done, len(standing)), len(standing))
-                # Should it not come out right, the next pass tries again and the last one names it.
-                with contextlib.suppress(LookupError, ConflictError):
-                    await self._copy(tenant, document_id)
+            total, before = len(standing), len(standing) - len(todo)
+            await self._copy_all(tenant, [*todo, *extra], lambda done, before=before, total=total: note(min(before + done, total), total))  # type: ignore[misc]  # mypy cannot infer defaults
         message = f"The new index does not come out as the register has it: {todo[:3] or extra[:3]}. The old one still serves."
         raise ConfigurationError(message)
 
@@ -86,6 +86,13 @@ class RebuildIndex:
         wanted = {name: one for name, one in standing.items() if one.is_served_at(now)}
         todo = [name for name, one in wanted.items() if not _is_right(one, held.get(name), serving.get(name))]
         return wanted, todo, [name for name, one in held.items() if name not in wanted and (one.live_version is not None or one.chunks)]
+
+    async def _copy_all(self, tenant: TenantId, document_ids: Sequence[DocumentId], note: Callable[[int], None]) -> None:
+        for done, document_id in enumerate(document_ids):
+            note(done)
+            # Should it not come out right, the next pass tries again and the last one names it.
+            with contextlib.suppress(LookupError, ConflictError):
+                await self._copy(tenant, document_id)
 
     async def _copy(self, tenant: TenantId, document_id: DocumentId) -> None:
         document = await AlignDocument(self.database, self.index).run(tenant, document_id)

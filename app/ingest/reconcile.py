@@ -5,8 +5,9 @@ version that never went live. The re-check keeps such passages from anyone; this
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from app.domain.content import DocumentId, DocumentState
 from app.domain.identity import TenantId
@@ -22,6 +23,8 @@ from app.storage.transaction import Database
 
 _SYSTEM = "system:reconcile"
 _JOBS_PER_COMMIT = 200
+_PAUSE = timedelta(minutes=10)
+"""Between two tries at vectors that could not be made."""
 
 
 @dataclass(slots=True)
@@ -109,7 +112,9 @@ class ReconcileIndex:
         async with self.database.read() as tx:
             ended = await document_rows.ended_between(tx, tenant, since, until)
         for document_id in ended:
-            await self.index.remove(tenant, document_id)
+            # Looked at again, before and after: it may have been renewed. One that does not stand still is left to the next comparison.
+            with suppress(LookupError, ConflictError):
+                await AlignDocument(self.database, self.index).run(tenant, document_id)
 
     async def _mend_one(self, tenant: TenantId, document_id: DocumentId, *, forgets_first: bool) -> None:
         document = await AlignDocument(self.database, self.index).run(tenant, document_id, forgets_first=forgets_first)
@@ -127,7 +132,10 @@ class ReconcileIndex:
         async with self.database.write() as tx:
             for document_id in document_ids:
                 document = await document_rows.get_document(tx, tenant, document_id)
-                if document is not None and document.live_version is not None:
+                if document is None or document.live_version is None:
+                    continue
+                # One that failed is tried again, not joined by another: an index with vectors of another model takes none for days.
+                if not await job_rows.retry_embedding(tx, document_id, document.live_version, _PAUSE):
                     await job_rows.enqueue(tx, embed_job(_SYSTEM, document, document.live_version))
 
 

@@ -1,5 +1,7 @@
 """EmbedDocument: adds vectors to a live version, made of text without what its readers at large are not shown."""
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -12,10 +14,15 @@ from app.policy.book import PolicyBook
 from app.privacy.book import RedactionBook
 from app.privacy.entities import QUASI
 from app.storage import document_rows, job_rows
+from app.storage.document_shapes import AnalyzedChunk
 from app.storage.job_rows import Job
 from app.storage.transaction import Database, Transaction
 
 _CHUNKS_PER_BATCH = 16
+
+
+def _masked(title: str, part: Sequence[AnalyzedChunk], values: Mapping[str, str]) -> list[tuple[Chunk, list[str]]]:
+    return [(one.chunk, texts_to_embed(title, one.chunk, values)) for one in part]
 
 
 def mark_of(model_digest: str, shown: frozenset[str]) -> str:
@@ -63,7 +70,9 @@ class EmbedDocument:
         values = values_to_mask(version, chunks, shown)
         for start in range(0, len(chunks), _CHUNKS_PER_BATCH):
             part = chunks[start : start + _CHUNKS_PER_BATCH]
-            vectors = await self._embed([(one.chunk, texts_to_embed(version.title, one.chunk, values)) for one in part])
+            # A staff list has tens of thousands of values to look for: on the event loop that would stop every answer.
+            texts = await asyncio.to_thread(_masked, version.title, part, values)
+            vectors = await self._embed(texts)
             await self.index.put_vectors(job.document_id, job.version, vectors, self.rules.embedder.digest)
             done = start + len(part)
             async with self.database.write() as tx:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, and_, case, delete, func, insert, select, update
+from sqlalchemy import Select, and_, case, delete, exists, func, insert, select, update
 
 from app.domain.content import Document, DocumentId, DocumentState
 from app.domain.identity import TenantId
@@ -18,7 +18,8 @@ from app.storage.document_shapes import (
     spans_to_json,
     version_of,
 )
-from app.storage.tables import chunk, document, document_version
+from app.storage.job_rows import JobKind, JobState
+from app.storage.tables import chunk, document, document_version, job
 from app.storage.transaction import Transaction
 
 _CHUNKS_PER_INSERT = 500
@@ -146,8 +147,16 @@ async def drop_version(tx: Transaction, document_id: DocumentId, version: int) -
     await tx.connection.execute(delete(document_version).where(*same))
 
 
+_IS_COMING = exists().where(
+    job.c.document_id == document.c.document_id,
+    job.c.kind == JobKind.INGEST.value,
+    job.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value)),
+)
+"""A version of the document was handed in and waits for a worker, or is worked on."""
+
+
 async def outlived(tx: Transaction, tenant: TenantId, collection: str, moment: datetime, limit: int) -> list[DocumentId]:
-    """Documents of a collection whose live version was taken in before `moment`, at most `limit`."""
+    """Documents of a collection whose live version was taken in before `moment` and that no newer one waits for, at most `limit`."""
     statement = _outlived(moment).where(document.c.tenant == tenant, document.c.collection == collection)
     return [DocumentId(row.document_id) for row in await tx.connection.execute(statement.order_by(document.c.document_id).limit(limit))]
 
@@ -160,7 +169,23 @@ async def is_outlived(tx: Transaction, document_id: DocumentId, moment: datetime
 def _outlived(moment: datetime) -> Select[tuple[str]]:
     live = and_(document_version.c.document_id == document.c.document_id, document_version.c.version == document.c.live_version)
     statement = select(document.c.document_id).join(document_version, live)
-    return statement.where(document.c.state == DocumentState.LIVE.value, document_version.c.created_at < moment)
+    return statement.where(document.c.state == DocumentState.LIVE.value, document_version.c.created_at < moment, ~_IS_COMING)
+
+
+async def left_over(tx: Transaction, tenant: TenantId, moment: datetime, limit: int) -> list[tuple[DocumentId, int]]:
+    """Stored versions, at most `limit`, that were replaced before `moment`, or stored before it by work that was given up."""
+    live = document_version.alias("live")
+    is_live = and_(live.c.document_id == document.c.document_id, live.c.version == document.c.live_version)
+    statement = (
+        select(document_version.c.document_id, document_version.c.version)
+        .join(document, document.c.document_id == document_version.c.document_id)
+        .outerjoin(live, is_live)
+        .where(document.c.tenant == tenant, document.c.state != DocumentState.WITHDRAWN.value, ~_IS_COMING)
+        .where(document.c.live_version.is_(None) | (document_version.c.version != document.c.live_version))
+        .where(document_version.c.created_at < moment, live.c.created_at.is_(None) | (live.c.created_at < moment))
+    )
+    rows = await tx.connection.execute(statement.order_by(*document_version.primary_key).limit(limit))
+    return [(DocumentId(row.document_id), row.version) for row in rows]
 
 
 async def withdrawn_before(tx: Transaction, tenant: TenantId, moment: datetime, limit: int) -> list[DocumentId]:

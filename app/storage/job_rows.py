@@ -218,6 +218,16 @@ async def retry(tx: Transaction, tenant: TenantId, job_id: str) -> bool:
     return (await tx.connection.execute(update(job).where(*failed, has_content).values(**values))).rowcount == 1
 
 
+async def retry_embedding(tx: Transaction, document_id: DocumentId, version: int, pause: timedelta) -> bool:
+    """Whether embedding this version failed before; the job waits in the queue again where that was longer ago than `pause`."""
+    mine = (job.c.document_id == document_id, job.c.version == version, job.c.kind == JobKind.EMBED.value)
+    asked = select(job.c.job_id, job.c.tenant, job.c.updated_at).where(*mine, job.c.state == JobState.FAILED.value)
+    failed = (await tx.connection.execute(asked.limit(1))).one_or_none()
+    if failed is not None and failed.updated_at < await tx.now() - pause:
+        await retry(tx, TenantId(failed.tenant), failed.job_id)
+    return failed is not None
+
+
 async def cancel(tx: Transaction, tenant: TenantId, job_id: str) -> bool:
     """Call off a job that waits, runs or failed; False when it had ended."""
     states = (JobState.QUEUED.value, JobState.RUNNING.value, JobState.FAILED.value)

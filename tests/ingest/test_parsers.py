@@ -132,6 +132,14 @@ def test_html_shows_what_a_reader_sees_and_nothing_else() -> None:
     assert parsed.blocks[0].headings == ("Urlaub",)
 
 
+def test_keywords_are_few_and_short_however_long_the_page_says_they_are() -> None:
+    """They are indexed with every passage: a megabyte of them took gigabytes."""
+    for content in ("k" * 1_000_000, ",".join(f"word{n}" for n in range(100_000)), "short," + "k " * 500_000):
+        parsed = read(f'<title>T</title><meta name=keywords content="{content}"><p>Thirty days.</p>', "x.html")
+        assert sum(map(len, parsed.keywords)) <= 2_000
+        assert len(parsed.keywords) <= 50
+
+
 def test_html_reads_a_declared_encoding_and_refuses_an_unknown_one() -> None:
     assert texts(read('<meta charset="windows-1252"><p>M\u00fcller'.encode("cp1252"), "x.html")) == ["Müller"]
     assert "encoding big5" in refusal('<meta charset="big5"><p>x', "x.html")

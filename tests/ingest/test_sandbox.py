@@ -213,9 +213,10 @@ def test_documents_pass_the_pipe_unchanged(entries: list[tuple[BlockKind, str, i
         b'{"title":"T","language":null,"keywords":[],"paths":[[]],"blocks":[["row","x",0,7,0,0]]}',
         b'{"title":"T","language":null,"keywords":[],"paths":[[]],"blocks":[["row","x",-1,0,0,0]]}',
         b'{"title":"T","language":null,"keywords":[],"paths":[[]],"blocks":[["row",{"a":1},0,0,0,0]]}',
+        b'{"title":"T","language":null,"keywords":["%s"],"paths":[[]],"blocks":[["row","x",0,0,0,0]]}' % (b"k" * 2_001),
         b"[" * 100_000,
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_an_answer_no_parser_would_give_is_refused(payload: bytes) -> None:
     with pytest.raises(UnsupportedContentError):

@@ -13,6 +13,8 @@ from app.ingest.parsers.normalise import clean, one_line
 
 MAX_BLOCKS = 1_000_000
 MAX_HEADING_CHARS = 300
+MAX_KEYWORDS_CHARS = 2_000
+"""Of all together: they are indexed with every passage of the document."""
 _MAX_KEYWORDS = 50
 _MAX_TITLE_CHARS = 300
 
@@ -82,9 +84,14 @@ class Outline:
         if not self.blocks:
             msg = "The document holds no text. If it was scanned, run text recognition first and upload the result."
             raise UnsupportedContentError(msg)
-        words = tuple(word for word in (one_line(k) for k in keywords[:_MAX_KEYWORDS]) if word)
+        words, left = [], MAX_KEYWORDS_CHARS
+        for word in filter(None, (one_line(keyword[:MAX_KEYWORDS_CHARS]) for keyword in keywords[:_MAX_KEYWORDS])):
+            if len(word) > left:
+                break
+            words.append(word)
+            left -= len(word)
         title = self.title or one_line(fallback_title)[:_MAX_TITLE_CHARS] or "Untitled"
-        return ParsedDocument(title, tuple(self.blocks), language, words)
+        return ParsedDocument(title, tuple(self.blocks), language, tuple(words))
 
     def _append(self, block: Block) -> None:
         if len(self.blocks) >= MAX_BLOCKS:

@@ -10,7 +10,7 @@ import struct
 from app.domain.content import Block, BlockKind, ParsedDocument
 from app.errors import UnsupportedContentError
 from app.ingest.parsers.normalise import clean, one_line
-from app.ingest.parsers.outline import MAX_BLOCKS
+from app.ingest.parsers.outline import MAX_BLOCKS, MAX_KEYWORDS_CHARS
 
 MAX_CONTENT_BYTES = 50 * 1024 * 1024
 FRAME = struct.Struct(">I")
@@ -53,7 +53,7 @@ def from_json(payload: bytes) -> ParsedDocument:
         )
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise UnsupportedContentError(_BAD) from error
-    if not blocks or len(blocks) > MAX_BLOCKS:
+    if not blocks or len(blocks) > MAX_BLOCKS or sum(map(len, parsed.keywords)) > MAX_KEYWORDS_CHARS:
         raise UnsupportedContentError(_BAD)
     return parsed
 

@@ -20,7 +20,7 @@ from app.api.problems import problem_of
 from app.api.schemas import AnswerBody, AnswerView, Body, SearchBody, SearchView, limits_of
 from app.domain.content import Answer
 from app.domain.identity import Caller
-from app.errors import InvalidInputError, PortcullisError
+from app.errors import InvalidInputError, OutcomeUnknownError, PortcullisError
 from app.observability import logger
 from app.wiring import Services
 
@@ -120,6 +120,9 @@ async def _events(services: Services, caller: Caller, question: Question, first:
                     await first.keep(200, event.answer_id)
                 for name, value in _event_values(event):
                     yield sse(name, value)
+    except OutcomeUnknownError as error:
+        # The key stays taken: a repeat at once could do it a second time.
+        yield _failed(error, caller)
     except PortcullisError as error:
         await first.free()
         yield _failed(error, caller)

@@ -1,7 +1,9 @@
 """MoveStore: from one database to another, with the log's proofs intact. It may be stopped and started again; it is checked at the end."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from uuid import uuid4
 
 from app.audit.events import Happening, by_system
 from app.audit.log import AuditLog, log_name
@@ -20,6 +22,12 @@ _LEAVING = "This installation is being moved to another database. To go on here 
 _MOVED = "This installation was moved to another database and is closed here: what is recorded since stands there."
 _WAY_BACK = "To go on with the old installation: portcullis migrate-store --abandon."
 _ANOTHER = f"Empty the new database and move again. {_WAY_BACK}"
+_NAMED = re.compile(r" Move ([0-9a-f]{32})\.$")
+
+
+def is_by_move(reason: str | None) -> bool:
+    """Whether an installation stands still because it is moved, was moved, or is being moved to."""
+    return _is(reason, _UNDER_WAY, _LEAVING, _MOVED)
 
 
 @dataclass(frozen=True)
@@ -30,24 +38,30 @@ class MoveStore:
     target: Database
     signer: CheckpointSigner
 
-    async def begin(self, tenant: TenantId) -> None:
+    async def begin(self, tenant: TenantId) -> str:
         """Close both: from here on no process records anything for the tenant on either, and so none answers.
+
+        Returns the name that both now bear for this move: a database that an earlier one was meant for is never opened by this one.
 
         Raises ConfigurationError when the old one was moved already or takes no records, or the new one holds something else.
         """
         async with self.target.read() as tx:
             there, is_empty = await tenant_rows.standstill(tx, tenant), await moving.is_empty(tx, tenant)
         here = await _standing(self.source, tenant)
-        if there != _UNDER_WAY and here == _MOVED:
-            message = f"{_MOVED} Nothing is left to move."
+        is_going_on = _is(there, _UNDER_WAY) and _is(here, _LEAVING, _MOVED) and _move_of(there) == _move_of(here)
+        if is_going_on:
+            return _move_of(there)
+        if _is(here, _MOVED):
+            message = f"{here} Nothing is left to move."
             raise ConfigurationError(message)
-        if there != _UNDER_WAY and not (is_empty and there is None):
-            message = f"The new database already holds something of {tenant}. Name an empty one."
+        if not (is_empty and (there is None or _is(there, _UNDER_WAY))):
+            message = f"The new database already holds something of {tenant}. Empty it, or name an empty one."
             raise ConfigurationError(message)
-        if here not in {_LEAVING, _MOVED}:
-            await self._leave(tenant)
+        move_id = uuid4().hex
+        await self._leave(tenant, move_id, is_again=_is(here, _LEAVING))
         async with self.target.write() as tx:
-            await tenant_rows.stop(tx, tenant, _UNDER_WAY)
+            await tenant_rows.stop(tx, tenant, _named(_UNDER_WAY, move_id))
+        return move_id
 
     async def run(self, tenant: TenantId, note: Callable[[str, int], None]) -> dict[str, int]:
         """Copy what is not there yet, compare everything, close the old one for good and open the new; returns rows by table.
@@ -55,8 +69,7 @@ class MoveStore:
         `note` hears of each table as it is done. Raises ConfigurationError as `begin` does, and when the two differ at the end or the
         log is less than what the signer signed; both stay closed then.
         """
-        await self.begin(tenant)
-        counts = {}
+        move_id, counts = await self.begin(tenant), {}
         for name in moving.tables():
             counts[name] = await self._copy(name, tenant)
             note(name, counts[name])
@@ -68,31 +81,38 @@ class MoveStore:
             message = f"The log did not arrive whole: {log.problems[0]}. Nothing was opened. {_WAY_BACK}"
             raise ConfigurationError(message)
         # Before the new one opens: at no moment two take records, and what was cut off in between goes on the next time.
-        await self._close(tenant, log)
+        await self._close(tenant, log, move_id)
         async with self.target.write() as tx:
+            if await tenant_rows.standstill(tx, tenant) != _named(_UNDER_WAY, move_id):
+                message = f"The new database was opened or given to another move meanwhile. {_ANOTHER}"
+                raise ConfigurationError(message)
             await tenant_rows.resume(tx, tenant)
             moved = Happening(EventType.STORE_MOVED, fields={"tables": dict(counts), "root": log.root})
             await audit.record_in(tx, by_system(tenant, moved))
         return counts
 
-    async def _leave(self, tenant: TenantId) -> None:
-        audit = AuditLog(self.source, self.signer)
-        await audit.start(tenant)
-        try:
-            await audit.check(tenant)
-        except AuditUnavailableError as error:
-            message = f"The old installation takes no records: {error.detail} Look first: portcullis audit verify, portcullis audit resume."
-            raise ConfigurationError(message) from error
+    async def _leave(self, tenant: TenantId, move_id: str, *, is_again: bool) -> None:
+        if not is_again:
+            audit = AuditLog(self.source, self.signer)
+            await audit.start(tenant)
+            try:
+                await audit.check(tenant)
+            except AuditUnavailableError as error:
+                look = "Look first: portcullis audit verify, portcullis audit resume."
+                message = f"The old installation takes no records: {error.detail} {look}"
+                raise ConfigurationError(message) from error
         async with self.source.write() as tx:
-            await tenant_rows.stop(tx, tenant, _LEAVING)
+            await tenant_rows.stop(tx, tenant, _named(_LEAVING, move_id))
 
-    async def _close(self, tenant: TenantId, log: LogReport) -> None:
+    async def _close(self, tenant: TenantId, log: LogReport, move_id: str) -> None:
         async with self.source.write() as tx:
             head = await audit_rows.read_head(tx, log_name(tenant))
-            if await tenant_rows.standstill(tx, tenant) not in {_LEAVING, _MOVED} or (head.size if head else 0) != log.entries:
+            standing = await tenant_rows.standstill(tx, tenant)
+            is_still = standing in {_named(_LEAVING, move_id), _named(_MOVED, move_id)}
+            if not is_still or (head.size if head else 0) != log.entries:
                 message = f"The old installation was opened meanwhile. {_ANOTHER}"
                 raise ConfigurationError(message)
-            await tenant_rows.stop(tx, tenant, _MOVED)
+            await tenant_rows.stop(tx, tenant, _named(_MOVED, move_id))
 
     async def _copy(self, name: str, tenant: TenantId) -> int:
         total = 0
@@ -123,16 +143,32 @@ async def abandon_move(source: Database, target: Database | None, signer: Checkp
     Raises ConfigurationError when no move is under way, or when it was completed: then `target` would have to say that it is still closed.
     """
     here = await _standing(source, tenant)
-    if here not in {_LEAVING, _MOVED}:
+    if not _is(here, _LEAVING, _MOVED):
         message = "No move is under way, so there is none to abandon."
         raise ConfigurationError(message)
-    if here == _MOVED and (target is None or await _standing(target, tenant) != _UNDER_WAY):
-        raise ConfigurationError(_MOVED)
+    if _is(here, _MOVED):
+        there = None if target is None else await _standing(target, tenant)
+        # By its name: another database that a move was meant for before says nothing about the one that has everything.
+        if not _is(there, _UNDER_WAY) or _move_of(there) != _move_of(here):
+            raise ConfigurationError(_MOVED)
     audit = AuditLog(source, signer)
     await audit.start(tenant)
     async with source.write() as tx:
         await tenant_rows.resume(tx, tenant)
         await audit.record_in(tx, by_system(tenant, Happening(EventType.MOVE_ABANDONED)))
+
+
+def _is(reason: str | None, *kinds: str) -> bool:
+    return reason is not None and reason.startswith(kinds)
+
+
+def _named(kind: str, move_id: str) -> str:
+    return f"{kind} Move {move_id}."
+
+
+def _move_of(reason: str | None) -> str:
+    found = _NAMED.search(reason or "")
+    return found[1] if found else ""
 
 
 async def _standing(database: Database, tenant: TenantId) -> str | None:

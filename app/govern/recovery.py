@@ -9,6 +9,7 @@ from app.audit.signer import CheckpointSigner
 from app.domain.audit import EventType
 from app.domain.identity import TenantId
 from app.errors import ConfigurationError, InvalidInputError
+from app.govern.move import is_by_move
 from app.storage import audit_rows, tenant_rows
 from app.storage.transaction import Database
 
@@ -32,11 +33,16 @@ class AcknowledgeRecovery:
 
         The earlier checkpoint, kept outside the database by whoever received it, still proves what was cut. Nothing is taken before the
         new checkpoint is published, so an interruption leaves the tenant stopped. Raises InvalidInputError without a reason,
-        ConfigurationError beside a signer that signed nothing of this log, unless `is_another_signer`.
+        ConfigurationError beside a signer that signed nothing of this log, unless `is_another_signer`, and for what a move closed.
         """
         if not reason.strip():
             message = "Say what was found: --reason."
             raise InvalidInputError(message, pointer="/reason")
+        async with self.database.read() as tx:
+            standing = await tenant_rows.standstill(tx, tenant)
+        if is_by_move(standing):
+            message = f"A move between databases closed this installation; looking at its log does not open it. {standing}"
+            raise ConfigurationError(message)
         signed_size = await self._signed_before(tenant, is_another_signer=is_another_signer)
         await self.audit.start(tenant, is_acknowledged=True)
         log = log_name(tenant)

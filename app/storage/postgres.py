@@ -33,6 +33,8 @@ _GIVE_UP_AFTER_S = 7.0
 _VERIFIED = {"verify-full", "verify-ca"}
 _ALWAYS = {
     "timezone": "UTC",
+    # Not a schema that bears the login's name, which others might have made.
+    "search_path": "public",
     # The session's, whatever the server's is: a commit that was not flushed must never count as one.
     "synchronous_commit": "on",
     "lock_timeout": "2s",
@@ -101,7 +103,7 @@ def blocking_engine(url: str) -> Engine:
     dsn = conninfo(url)
 
     def connect() -> psycopg.Connection[Any]:
-        options = "-c lock_timeout=3s -c timezone=UTC -c statement_timeout=0"
+        options = "-c lock_timeout=3s -c timezone=UTC -c statement_timeout=0 -c search_path=public"
         return psycopg.connect(dsn, connect_timeout=_CONNECT_WITHIN_S, application_name="portcullis-schema", options=options)
 
     return create_engine(DIALECT, creator=connect, poolclass=NullPool, hide_parameters=True, use_native_hstore=False)

@@ -21,10 +21,17 @@ _OWNER = "SELECT tableowner FROM pg_tables WHERE schemaname = 'public' AND table
 _ROLES = ("portcullis_owner", "portcullis_gateway", "portcullis_auditor", "portcullis_eraser", "portcullis_signer")
 _TOO_MUCH = ("pg_write_all_data", "pg_execute_server_program", "pg_write_server_files", "pg_read_server_files")
 _STANDING = """
-SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication
-    OR coalesce(has_table_privilege(to_regclass('public.audit_event')::oid, 'UPDATE'), false)
-FROM pg_roles WHERE rolname = current_user
+SELECT EXISTS (
+        SELECT FROM pg_roles
+        WHERE (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication OR rolname = 'pg_database_owner') AND pg_has_role(oid, 'MEMBER')
+    )
+    OR EXISTS (SELECT FROM pg_database WHERE datname = current_database() AND pg_has_role(datdba, 'MEMBER'))
+    OR has_database_privilege(current_database(), 'CREATE')
+    OR has_schema_privilege('public', 'CREATE')
+    OR coalesce(has_table_privilege(to_regclass('public.audit_event')::oid, 'UPDATE, DELETE, TRUNCATE'), false)
+    OR coalesce(has_table_privilege(to_regclass('public.tenant_login')::oid, 'INSERT, UPDATE, DELETE, TRUNCATE'), false)
 """
+"""Whether a login, as it is or by SET ROLE, may change the log, see every tenant, own or extend the database, or make roles."""
 _MEMBERSHIPS = """
 SELECT rolname, pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = ANY(:names) AND pg_has_role(oid, 'MEMBER')
 """
@@ -86,7 +93,7 @@ def _check_login(connection: Connection, roles: tuple[str, ...]) -> None:
         return
     which = f"is not in {' and '.join(roles)}"
     if is_mighty:
-        which = "may change the log, see every tenant or make roles"
+        which = "may change the log, see every tenant, create things in the database or make roles"
     elif more:
         which = f"is also in {', '.join(more)}"
     message = (

@@ -41,6 +41,8 @@ def upgrade() -> None:
         sa.Column("login", NAME, nullable=False),
         sa.Column("tenant", NAME, nullable=False),
         sa.PrimaryKeyConstraint("login", "tenant", name=op.f("pk_tenant_login")),
+        # Left by a step back.
+        if_not_exists=True,
     )
     for table in UNDER_WAY:
         op.add_column(table, sa.Column("tenant", NAME, nullable=False, server_default=""))
@@ -108,7 +110,9 @@ def downgrade() -> None:
     op.drop_column("web_session", "sid_digest")
     for table in UNDER_WAY:
         op.drop_column(table, "tenant")
-    op.drop_table("tenant_login")
+    # Bindings of logins stay, for nobody would notice that they are gone after a step forward again.
+    if op.get_bind().execute(sa.text("SELECT count(*) FROM tenant_login")).scalar() == 0:
+        op.drop_table("tenant_login")
 
 
 def _let_see(tenant: str) -> None:

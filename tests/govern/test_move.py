@@ -23,7 +23,7 @@ from app.settings import Settings
 from app.storage import moving
 from app.storage.moving import Cells
 from app.storage.transaction import Transaction
-from app.wiring import Models, abandon_move, move_store, open_services
+from app.wiring import Models, abandon_move, move_store, open_services, resume_log
 from app.wiring.background import hold_file
 from tests.conformance.stores import Store
 from tests.conftest import gateway_in, settings_in
@@ -127,10 +127,42 @@ async def test_a_failed_move_can_be_abandoned_and_the_old_installation_goes_on(c
     await _records(company, models)
     assert "store.move.abandoned" in _old(company, "SELECT type FROM audit_event")
     assert target.column("SELECT is_read_only FROM tenant_state") == [True]
-    with pytest.raises(ConfigurationError, match="Empty the new database"):
+    with pytest.raises(ConfigurationError, match="Empty it"):
         await _move(company, target)
-    await abandon_move(settings_in(company))
     await _records(company, models)
+
+
+async def test_what_a_move_closed_is_opened_by_no_look_at_its_log(company: Path, target: Store, models: Models) -> None:
+    """Resuming opened a target with half of the documents, and an installation that had moved: two logs under one key."""
+    with _cut_off_at("chunk"):
+        await _move(company, target)
+    for half_way in (_settings(company, target), settings_in(company)):
+        with pytest.raises(ConfigurationError, match=r"--abandon|everything has arrived"):
+            await resume_log(half_way, "why is it closed")
+    await _move(company, target)
+    with pytest.raises(ConfigurationError, match="was moved"):
+        await resume_log(settings_in(company), "why is it closed")
+    with pytest.raises(AuditUnavailableError, match="was moved"):
+        await _records(company, models)
+
+
+async def test_a_database_that_an_earlier_move_was_meant_for_opens_nothing(
+    company: Path, target: Store, postgres: Cluster, tmp_path: Path
+) -> None:
+    """It counted as the one on the way: moved to as well, or abandoned by, it let two installations take records."""
+    second = Store("postgresql", tmp_path, postgres)
+    try:
+        with _cut_off_at("chunk"):
+            await _move(company, target)
+        await _move(company, second)
+        with pytest.raises(ConfigurationError, match="was moved"):
+            await _move(company, target)
+        with pytest.raises(ConfigurationError, match="was moved"):
+            await abandon_move(_settings(company, target))
+        assert target.column("SELECT is_read_only FROM tenant_state") == [True]
+        assert second.column("SELECT is_read_only FROM tenant_state") == [False]
+    finally:
+        second.drop()
 
 
 async def test_a_move_that_was_cut_off_before_the_new_one_opened_ends_the_next_time_or_is_abandoned(
@@ -139,8 +171,8 @@ async def test_a_move_that_was_cut_off_before_the_new_one_opened_ends_the_next_t
     """The old one is closed for good first, so that no moment has two that take records."""
     closed = MoveStore._close
 
-    async def closed_then_cut_off(flow: MoveStore, tenant: TenantId, log: LogReport) -> None:
-        await closed(flow, tenant, log)
+    async def closed_then_cut_off(flow: MoveStore, tenant: TenantId, log: LogReport, move_id: str) -> None:
+        await closed(flow, tenant, log, move_id)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:

@@ -249,6 +249,50 @@ def test_a_login_with_more_or_less_than_it_needs_is_refused(company: Store, righ
             connection.execute(f"DROP ROLE {login}")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "ALTER DATABASE {database} OWNER TO {login}",
+        "GRANT CREATE ON DATABASE {database} TO {login}",
+        "GRANT CREATE ON SCHEMA public TO {login}",
+        "GRANT postgres TO {login}",
+        "GRANT DELETE ON audit_event TO {login}",
+        "GRANT INSERT ON tenant_login TO {login}",
+    ],
+)
+def test_a_login_that_could_help_itself_to_more_is_refused(company: Store, given: str) -> None:
+    """The owner of a database, or who may make a schema in it, gets past everything else; so does who may become somebody that does."""
+    login = f"login_{uuid.uuid4().hex}"
+    with closing(psycopg.connect(company.url("postgres"), autocommit=True)) as connection:
+        connection.execute(f"CREATE ROLE {login} LOGIN IN ROLE portcullis_gateway")
+        try:
+            schema.check_current(company.url(login), MIGRATIONS)
+            connection.execute(given.format(login=login, database=company.database_name))
+            with pytest.raises(ConfigurationError, match="may change the log"):
+                schema.check_current(company.url(login), MIGRATIONS)
+        finally:
+            connection.execute(f"ALTER DATABASE {company.database_name} OWNER TO postgres")
+            connection.execute(f"DROP OWNED BY {login}")
+            connection.execute(f"DROP ROLE {login}")
+
+
+def test_nobody_puts_a_schema_before_the_one_that_counts(company: Store) -> None:
+    """A schema that bears a login's name stands before `public` unless the login says otherwise: its tables were taken for ours."""
+    with closing(psycopg.connect(company.url("postgres"), autocommit=True)) as connection:
+        connection.execute("CREATE SCHEMA gateway CREATE TABLE alembic_version (version_num text)")
+        connection.execute("GRANT USAGE ON SCHEMA gateway TO PUBLIC")
+        connection.execute("GRANT SELECT ON gateway.alembic_version TO PUBLIC")
+    schema.check_current(company.url("gateway"), MIGRATIONS)
+
+
+def test_bindings_of_logins_outlive_a_step_back(company: Store) -> None:
+    with closing(psycopg.connect(company.url("postgres"), autocommit=True)) as connection:
+        connection.execute("INSERT INTO tenant_login VALUES ('gateway', 'sample')")
+        schema.downgrade(company.url("deployer"), MIGRATIONS, "0007")
+        schema.upgrade(company.url("deployer"), MIGRATIONS)
+        assert connection.execute("SELECT login, tenant FROM tenant_login").fetchall() == [("gateway", "sample")]
+
+
 @pytest.mark.parametrize("login", ["postgres", "deployer", "auditor", "signer", "eraser"])
 def test_a_gateway_starts_under_no_login_but_its_own(company: Store, login: str) -> None:
     with pytest.raises(ConfigurationError, match="IN ROLE portcullis_gateway"):

@@ -281,7 +281,7 @@ async def test_a_second_tenant_with_the_same_policy_files_moves_beside_the_first
 async def test_a_filled_database_is_not_moved_into(company: Path, target: Store, tmp_path: Path) -> None:
     shutil.copytree(company, tmp_path / "another")
     await _move(company, target)
-    with pytest.raises(ConfigurationError, match="Name an empty one"):
+    with pytest.raises(ConfigurationError, match="name an empty one"):
         await _move(tmp_path / "another", target)
     assert _old(tmp_path / "another", "SELECT count(*) FROM tenant_state WHERE is_read_only") == [0]
 

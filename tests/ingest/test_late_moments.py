@@ -1,4 +1,4 @@
-"""What comes in while something else is under way: a renewal beside retention, expiry or a rebuild; work that is called off; old text."""
+"""What comes in while something else is under way: a renewal beside retention or expiry; work that is called off; old text."""
 
 import asyncio
 from dataclasses import replace
@@ -9,7 +9,6 @@ from sqlalchemy import func, select, update
 
 from app.domain.content import DocumentId, DocumentState
 from app.ingest import document as ingesting
-from app.ingest.document import IngestDocument
 from app.ingest.jobs import Submission
 from app.storage import document_rows, job_rows
 from app.storage.job_rows import JobState
@@ -130,34 +129,3 @@ async def test_vectors_that_cannot_be_made_do_not_fill_the_queue(services: Servi
     async with services.database.read() as tx:
         waiting = await job_rows.documents_at_work(tx, services.tenant)
     assert len(waiting) > 40
-
-
-async def test_what_goes_live_between_comparison_and_swap_is_in_the_new_index(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    if services.rebuild is None:
-        return
-    await hand_in(services, OLD)
-    await services.worker.drain()
-    await hand_in(services, NEW)
-    mine, reached, go = await lease(services), asyncio.Event(), asyncio.Event()
-    flip = IngestDocument._flip
-
-    async def held_up(*of: object) -> object:
-        reached.set()
-        await go.wait()
-        return await flip(*of)  # type: ignore[arg-type]  # handed on as it came
-
-    monkeypatch.setattr(IngestDocument, "_flip", held_up)
-    working = asyncio.create_task(services.worker.ingest.run(mine))
-    await reached.wait()
-    generations = type(services.rebuild.generations)
-    swap = generations.swap
-
-    async def late(*of: object) -> None:
-        go.set()
-        await working
-        await swap(*of)  # type: ignore[arg-type]  # handed on as it came
-
-    monkeypatch.setattr(generations, "swap", late)
-    await services.rebuild.run(services.tenant, lambda _done, _total: None)
-    assert await is_found(services)
-    assert not (await services.reconcile.run(services.tenant, repair=False)).missing

@@ -9,10 +9,13 @@ import pytest
 from app.domain.access import Acl, AclMode
 from app.errors import ConfigurationError
 from app.ingest import alignment, rebuild
+from app.ingest.document import IngestDocument
 from app.ingest.rebuild import RebuildIndex
 from app.storage import document_rows
 from app.wiring import Services
 from tests.conftest import Gateway, caller_as
+from tests.ingest.test_late_moments import NEW, OLD, hand_in
+from tests.ingest.test_long_documents import is_found, lease
 
 columns = ("company",)
 LEAVE = {"query": "How much parental leave do I get?"}
@@ -188,3 +191,33 @@ async def test_an_index_that_was_lost_is_rebuilt(gateway: Gateway) -> None:
     await services.reconcile.run(services.tenant, repair=True)
     await services.worker.drain()
     assert await shown(gateway) == before
+
+
+async def test_what_goes_live_between_comparison_and_swap_is_in_the_new_index(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert services.rebuild is not None
+    await hand_in(services, OLD)
+    await services.worker.drain()
+    await hand_in(services, NEW)
+    mine, reached, go = await lease(services), asyncio.Event(), asyncio.Event()
+    flip = IngestDocument._flip
+
+    async def held_up(*of: object) -> object:
+        reached.set()
+        await go.wait()
+        return await flip(*of)  # type: ignore[arg-type]  # handed on as it came
+
+    monkeypatch.setattr(IngestDocument, "_flip", held_up)
+    working = asyncio.create_task(services.worker.ingest.run(mine))
+    await reached.wait()
+    generations = type(services.rebuild.generations)
+    swap = generations.swap
+
+    async def late(*of: object) -> None:
+        go.set()
+        await working
+        await swap(*of)  # type: ignore[arg-type]  # handed on as it came
+
+    monkeypatch.setattr(generations, "swap", late)
+    await services.rebuild.run(services.tenant, silent)
+    assert await is_found(services)
+    assert not (await services.reconcile.run(services.tenant, repair=False)).missing

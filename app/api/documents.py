@@ -1,6 +1,7 @@
 """Routes of documents, collections and jobs."""
 
 from dataclasses import replace
+from hashlib import sha256
 from typing import Annotated, Any
 
 import orjson
@@ -18,7 +19,7 @@ from app.domain.content import Collection, Document, DocumentId
 from app.domain.identity import Principal
 from app.errors import InvalidInputError, LimitExceededError
 from app.govern.collections import new_collection
-from app.ingest.jobs import Submission
+from app.ingest.jobs import Submission, acl_to_json
 from app.storage.job_rows import Job
 from app.wiring import Services
 
@@ -92,12 +93,14 @@ class CollectionPatch(Body):
 async def submit(collection: str, request: Request, caller: Calling, services: Wired, idempotency_key: KeyHeader = None) -> dict[str, Any]:
     """Hand in one document: multipart with `file`, or JSON with `text`. Its job tells when it is searchable."""
     submission = await _submission(collection, request, services)
+    # Not its bytes: a client that sends a form again puts another line between its parts.
+    first = await once(request, services, caller, idempotency_key, _said(submission))
 
     async def work() -> dict[str, Any]:
-        done = await services.submit.run(caller, submission)
+        done = await services.submit.run(caller, _named(submission, first.name_of()))
         return {"document_id": done.document_id, "version": done.version, "job_id": done.job_id}
 
-    return dict(await (await once(request, services, caller, idempotency_key)).run(202, work))
+    return dict(await first.run(202, work))
 
 
 @router.post("/collections/{collection}/documents:batch", status_code=202)
@@ -109,18 +112,20 @@ async def submit_batch(
     if len(lines) > _MAX_BATCH_LINES:
         message = f"At most {_MAX_BATCH_LINES} documents a batch."
         raise LimitExceededError(message, is_size=True)
+    first = await once(request, services, caller, idempotency_key)
 
     async def work() -> dict[str, Any]:
         items = []
         for number, line in enumerate(lines):
             try:
-                done = await services.submit.run(caller, _from_json(collection, _parsed(line, f"/{number}")))
+                submission = _named(_from_json(collection, _parsed(line, f"/{number}")), first.name_of(number))
+                done = await services.submit.run(caller, submission)
                 items.append({"line": number, "document_id": done.document_id, "version": done.version, "job_id": done.job_id})
             except InvalidInputError as error:
                 items.append({"line": number, "error": error.detail, "pointer": error.pointer})
         return {"items": items}
 
-    return dict(await (await once(request, services, caller, idempotency_key)).run(202, work))
+    return dict(await first.run(202, work))
 
 
 @router.get("/jobs")
@@ -282,6 +287,18 @@ def _from_json(collection: str, value: dict[str, Any]) -> Submission:
         message = "The text holds a lone surrogate, which is no character."
         raise InvalidInputError(message, pointer="/text") from error
     return _to_submission(collection, body, content, (body.external_id or "document", body.media_type))
+
+
+def _said(submission: Submission) -> bytes:
+    """All that a submission says."""
+    acl = None if submission.acl is None else acl_to_json(submission.acl)
+    content = sha256(submission.content).hexdigest()
+    return repr(replace(submission, content=b"", acl=None)).encode("utf-8", "backslashreplace") + orjson.dumps([content, acl])
+
+
+def _named(submission: Submission, name: str | None) -> Submission:
+    """The submission, known by `name` when it comes with no external id of its own."""
+    return submission if submission.external_id or name is None else replace(submission, external_id=name)
 
 
 def _to_submission(collection: str, body: DocumentBody, content: bytes, named: tuple[str, str | None]) -> Submission:

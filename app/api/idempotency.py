@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Header, Request
 
+from app.audit.digests import keyed_digest
 from app.domain.identity import Caller
 from app.errors import ConflictError, OutcomeUnknownError, PortcullisError
 from app.storage import people_rows
@@ -26,6 +27,18 @@ class Once:
     services: Services
     key: IdempotencyKey | None
     body_digest: str
+    moment: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def name_of(self, number: int = 0) -> str | None:
+        """An external id for the document of this number that this request makes without one; `None` without a key.
+
+        The same for every repeat, even after a first try of which nobody knows how far it came: the document is replaced, not made again.
+        Nobody else can work it out and have a document of that id lie in wait.
+        """
+        if self.key is None:
+            return None
+        text = "\0".join([self.key.subject_id, self.key.route, self.key.key, self.body_digest, str(number)])
+        return f"once:{keyed_digest(self.services.submit.digest_key, self.key.tenant, text)}"
 
     async def run(self, status: int, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - JSON of the route
         """The JSON of `work`, or of its first run under this key. Raises ConflictError for another body or a run under way."""
@@ -49,29 +62,32 @@ class Once:
         if self.key is None:
             return None
         async with self.services.database.write() as tx:
-            earlier = await people_rows.claim_key(tx, self.key, self.body_digest, datetime.now(UTC))
+            earlier = await people_rows.claim_key(tx, self.key, self.body_digest, self.moment)
         return None if earlier is None else _repeat(earlier, self.body_digest)
 
     async def keep(self, status: int, response: Any) -> None:  # noqa: ANN401 - JSON of the route
         """Keep the first response for repeats."""
         if self.key is not None:
             async with self.services.database.write() as tx:
-                await people_rows.answer_key(tx, self.key, status, response)
+                await people_rows.answer_key(tx, self.key, self.moment, status, response)
 
     async def free(self) -> None:
         """Give the key back after a failure. One that cannot be given back now falls back by itself later."""
         if self.key is not None:
             with suppress(PortcullisError):
                 async with self.services.database.write() as tx:
-                    await people_rows.free_key(tx, self.key)
+                    await people_rows.free_key(tx, self.key, self.moment)
 
 
-async def once(request: Request, services: Services, caller: Caller, key: str | None) -> Once:
-    """The creating request `request` makes. Its body is digested together with its address and purpose."""
+async def once(request: Request, services: Services, caller: Caller, key: str | None, said: bytes | None = None) -> Once:
+    """The creating request `request` makes. Its body is digested together with its address and purpose.
+
+    `said` stands for a body whose bytes say no more than what was read out of them.
+    """
     if key is None:
         return Once(services, None, "")
     purpose = request.headers.get("x-purpose", "")
-    digest = sha256(f"{request.url.path}\0{purpose}\0".encode() + await request.body()).hexdigest()
+    digest = sha256(f"{request.url.path}\0{purpose}\0".encode() + (await request.body() if said is None else said)).hexdigest()
     subject = caller.subject
     route = f"{request.method} {request.scope['route'].path}"[:200]
     return Once(services, IdempotencyKey(subject.tenant, subject.subject_id, route, key), digest)

@@ -177,11 +177,14 @@ async def take_question(tx: Transaction, key: QuestionKey) -> dict[str, Any] | N
 
 
 async def claim_key(tx: Transaction, key: IdempotencyKey, body_digest: str, moment: datetime) -> tuple[str, int | None, Any] | None:
-    """Claim a key. `None` when it is new; else (body digest, status, response) of the first use, status `None` while that runs."""
+    """Claim a key. `None` when it is new; else (body digest, status, response) of the first use, status `None` while that runs.
+
+    `moment` is what the claim is known by from then on: a use that took so long that another one followed it has lost its claim.
+    """
     row = (await tx.connection.execute(select(idempotency).where(*_same(key)))).one_or_none()
     if row is not None and row.status is None and row.created_at < moment - _UNFINISHED_FOR:
         # Its process ended in the middle of it: without this the caller could never repeat the request.
-        await free_key(tx, key)
+        await free_key(tx, key, row.created_at)
     elif row is not None:
         return row.body_digest, row.status, row.response
     values = {"tenant": key.tenant, "subject_id": key.subject_id, "route": key.route, "key": key.key}
@@ -189,14 +192,15 @@ async def claim_key(tx: Transaction, key: IdempotencyKey, body_digest: str, mome
     return None
 
 
-async def answer_key(tx: Transaction, key: IdempotencyKey, status: int, response: Any) -> None:  # noqa: ANN401 - JSON
-    """Keep the first response for repeats."""
-    await tx.connection.execute(update(idempotency).where(*_same(key)).values(status=status, response=response))
+async def answer_key(tx: Transaction, key: IdempotencyKey, claimed_at: datetime, status: int, response: Any) -> None:  # noqa: ANN401 - JSON
+    """Keep the first response for repeats, unless the claim was lost."""
+    mine = (*_same(key), idempotency.c.created_at == claimed_at)
+    await tx.connection.execute(update(idempotency).where(*mine).values(status=status, response=response))
 
 
-async def free_key(tx: Transaction, key: IdempotencyKey) -> None:
-    """Give a key back after a failure, so that the caller may try again."""
-    await tx.connection.execute(delete(idempotency).where(*_same(key)))
+async def free_key(tx: Transaction, key: IdempotencyKey, claimed_at: datetime) -> None:
+    """Give a key back after a failure, so that the caller may try again, unless the claim was lost."""
+    await tx.connection.execute(delete(idempotency).where(*_same(key), idempotency.c.created_at == claimed_at))
 
 
 def _same(key: IdempotencyKey) -> tuple[Any, ...]:

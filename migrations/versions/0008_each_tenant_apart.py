@@ -6,6 +6,7 @@ The build before this one goes on working: what it does not write is filled in b
 import sqlalchemy as sa
 from alembic import op
 
+from app.storage.online import create_index
 from app.storage.types import UtcDateTime
 
 revision = "0008"
@@ -15,6 +16,7 @@ depends_on = None
 oldest_build = "0007"
 
 NAME, DIGEST = sa.String(length=200), sa.String(length=80)
+NEXT_KEY = "audit_checkpoint_next_key"
 UNDER_WAY = ("pending_question", "login_attempt")
 OF_TENANT = (
     "policy_state", "collection", "document", "job", "idempotency", "web_session", "known_subject",
@@ -36,6 +38,9 @@ $$
 def upgrade() -> None:
     """Close what was open."""
     is_sqlite = op.get_bind().dialect.name == "sqlite"
+    if not is_sqlite:
+        # First of all, for it is committed by itself: the table that every sign-in and every proof reads is locked for a moment only.
+        create_index(op, NEXT_KEY, "audit_checkpoint", ["log", "size", "signed_at"], unique=True)
     op.create_table(
         "tenant_login",
         sa.Column("login", NAME, nullable=False),
@@ -55,7 +60,10 @@ def upgrade() -> None:
         _rebuild_checkpoints(["log", "size", "signed_at"])
         return
     # After a loss that somebody acknowledged, the log may reach a size anew under another root.
-    op.execute("ALTER TABLE audit_checkpoint DROP CONSTRAINT pk_audit_checkpoint, ADD CONSTRAINT pk_audit_checkpoint PRIMARY KEY (log, size, signed_at)")
+    op.execute(
+        "ALTER TABLE audit_checkpoint DROP CONSTRAINT pk_audit_checkpoint,"
+        f" ADD CONSTRAINT pk_audit_checkpoint PRIMARY KEY USING INDEX {NEXT_KEY}"
+    )
     op.execute("ALTER TABLE policy_state DROP CONSTRAINT fk_policy_state_digest")
     op.execute("ALTER TABLE policy_bundle DROP CONSTRAINT pk_policy_bundle, ADD CONSTRAINT pk_policy_bundle PRIMARY KEY (tenant, digest)")
     op.execute(

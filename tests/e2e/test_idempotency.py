@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from httpx import Response
 
 from app.api.idempotency import Once
-from app.domain.identity import SubjectId
-from app.errors import ConflictError, OutcomeUnknownError
+from app.domain.identity import Caller, SubjectId
+from app.errors import ConflictError, OutcomeUnknownError, UpstreamUnavailableError
+from app.ingest.jobs import Submission
+from app.ingest.submit import SubmitDocument, Submitted
 from app.storage.people_rows import IdempotencyKey
 from tests.conftest import Gateway
 from tests.e2e.attack import assert_problem, meddle, sample_document, sse_events, trail
@@ -133,3 +137,55 @@ async def test_a_repeat_after_a_commit_that_nobody_answered_is_not_done_a_second
     with pytest.raises(ConflictError, match="under way"):
         await once.run(201, work)
     assert len(done) == 1
+
+
+async def test_a_file_handed_in_again_is_taken_once(gateway: Gateway) -> None:
+    """Its body is never the same twice: every client puts another line between the parts."""
+    address, headers = "/v1/collections/hr/documents", {**gateway.token("hr-partner"), **KEY}
+
+    async def sent(text: bytes, **fields: str) -> Response:
+        return await gateway.client.post(address, files={"file": ("note.md", text, "text/markdown")}, data=fields, headers=headers)
+
+    first = await sent(b"A note.", title="One")
+    assert first.status_code == 202, first.text
+    assert (await sent(b"A note.", title="One")).json() == first.json()
+    assert_problem(await sent(b"A note.", title="Two"), 409, "conflict")
+    assert_problem(await sent(b"Another note.", title="One"), 409, "conflict")
+
+
+async def test_a_batch_that_broke_off_is_finished_by_a_repeat(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its key was free again, and lines without a name of their own became second documents."""
+    headers, address = {**gateway.token("hr-partner"), **KEY}, "/v1/collections/hr/documents:batch"
+    lines = b"".join(b'{"text": "Note %d."}\n' % number for number in range(4))
+    run, taken = SubmitDocument.run, []
+
+    async def breaking(self: SubmitDocument, caller: Caller, submission: Submission) -> Submitted:
+        if len(taken) == 2:
+            message = "the database went away"
+            raise UpstreamUnavailableError(message)
+        taken.append(await run(self, caller, submission))
+        return taken[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SubmitDocument, "run", breaking)
+        assert_problem(await gateway.client.post(address, content=lines, headers=headers), 503)
+    again = (await gateway.client.post(address, content=lines, headers=headers)).json()["items"]
+    assert [one["document_id"] for one in again[:2]] == [one.document_id for one in taken]
+    assert [one["version"] for one in again] == [2, 2, 1, 1]
+    other = (await gateway.client.post(address, content=lines, headers={**headers, "Idempotency-Key": "key-2"})).json()["items"]
+    assert not {one["document_id"] for one in other} & {one["document_id"] for one in again}
+
+
+async def test_a_run_that_lost_its_key_neither_answers_nor_frees_it(gateway: Gateway) -> None:
+    services = gateway.services
+    key = IdempotencyKey(services.tenant, SubjectId("s"), "POST /v1/x", "k")
+    late = Once(services, key, "digest", datetime.now(UTC) - timedelta(minutes=3))
+    assert await late.claim() is None
+    next_one = Once(services, key, "digest")
+    assert await next_one.claim() is None
+    await late.keep(201, "late")
+    await late.free()
+    with pytest.raises(ConflictError, match="under way"):
+        await Once(services, key, "digest").claim()
+    await next_one.keep(201, "in time")
+    assert await Once(services, key, "digest").claim() == "in time"

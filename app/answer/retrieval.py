@@ -3,6 +3,7 @@
 Nothing leaves from here: the flows record what this returns before they release any of it.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -130,19 +131,27 @@ class Retrieval:
         return await self._recheck(request, question, ranked[:RECHECK], candidates, basis)
 
     async def _search(self, request: RetrievalRequest, text: str, read_filter: ReadFilter, visible: Visibility) -> tuple[str, Candidates]:
-        with STAGE_SECONDS.labels("index").time():
-            question = await self.index.respell(text, read_filter, visible)
-            vector, degraded = await self._embed([text] if question == text else [text, question])
-            candidates = await self.index.search(IndexQuery(question, vector, visible, request.limits), read_filter)
-        return question, replace(candidates, degraded=(*candidates.degraded, *degraded))
+        # Beside whatever the index does before it needs the vector; made anew for a question that is corrected, which few are.
+        embedding = asyncio.create_task(self._embed([text]))
+        try:
+            with STAGE_SECONDS.labels("index").time():
+                question = await self.index.respell(text, read_filter, visible)
+                if question != text:
+                    embedding.cancel()
+                    embedding = asyncio.create_task(self._embed([text, question]))
+                candidates = await self.index.search(IndexQuery(question, None, visible, request.limits), read_filter, embedding)
+        finally:
+            embedding.cancel()
+        return question, candidates
 
-    async def _embed(self, texts: Sequence[str]) -> tuple[Vector | None, tuple[str, ...]]:
+    async def _embed(self, texts: Sequence[str]) -> Vector | None:
         try:
             vectors = await self.embedder.embed(texts)
         except UpstreamUnavailableError:
-            return None, ("vectors",)
+            return None
         total = vectors.sum(axis=0)
-        return total / max(float((total @ total) ** 0.5), 1e-9), ()
+        vector: Vector = total / max(float((total @ total) ** 0.5), 1e-9)
+        return vector
 
     async def _recheck(
         self, request: RetrievalRequest, question: str, ranked: Sequence[RankedChunk], candidates: Candidates, searched_on: Basis

@@ -7,7 +7,18 @@ from typing import Protocol
 from app.domain.access import ReadFilter
 from app.domain.content import DocumentId
 from app.domain.identity import TenantId
-from app.domain.search import AccessFacts, Candidates, ChunkVectors, IndexedChunk, IndexedDocument, IndexQuery, Matrix, Visibility
+from app.domain.privacy import Analysis
+from app.domain.search import (
+    AccessFacts,
+    Candidates,
+    ChunkVectors,
+    Embedding,
+    IndexedChunk,
+    IndexedDocument,
+    IndexQuery,
+    Matrix,
+    Visibility,
+)
 
 
 class PassageIndex(Protocol):
@@ -31,11 +42,16 @@ class PassageIndex(Protocol):
     async def put_access(self, facts: AccessFacts) -> None:
         """Replace the facts a filter is matched against. Unknown documents are ignored."""
 
-    async def remove(self, tenant: TenantId, document_id: DocumentId) -> None:
-        """Forget a document of a tenant: text, vectors and terms, those also that only an interrupted write knows of."""
+    async def remove(self, tenant: TenantId, document_id: DocumentId, version: int | None = None) -> None:
+        """Forget a document of a tenant: text, vectors and terms, those also that only an interrupted write knows of.
 
-    async def search(self, query: IndexQuery, read_filter: ReadFilter) -> Candidates:
+        With a `version`, that one alone, and only while it is not the live one.
+        """
+
+    async def search(self, query: IndexQuery, read_filter: ReadFilter, embedding: Embedding | None = None) -> Candidates:
         """Best chunks by words and by vector among those `read_filter` grants; the filter acts inside both lists.
+
+        An `embedding` under way is awaited where it is needed, and taken in place of the query's vector.
 
         Statistics (idf, average length) are taken over the granted chunks only, so that text a caller may not read changes
         neither order nor scores. Raises UpstreamUnavailableError rather than returning a shorter list.
@@ -49,6 +65,13 @@ class PassageIndex(Protocol):
 
     async def check(self) -> None:
         """Raise UpstreamUnavailableError when searches cannot be served."""
+
+
+class Analyzer(Protocol):
+    """Finds personal data in a text."""
+
+    def analyze(self, text: str, language: str | None = None) -> Analysis:
+        """Personal data in `text` (raw). `language` is a hint. Blocking: tens of milliseconds a page."""
 
 
 class Embedder(Protocol):

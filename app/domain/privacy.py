@@ -17,6 +17,15 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Analysis:
+    """Personal data of one text. `spans` are sorted and disjoint, in code points of the text as given."""
+
+    language: str
+    spans: tuple[Span, ...]
+    detector_digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class HiddenSpan:
     """Where a replacement stands in the rendered text, and what kind of thing it hides."""
 

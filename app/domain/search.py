@@ -1,5 +1,6 @@
 """What goes into an index and what comes back: raw evidence, before fusion, re-check and rendering."""
 
+from asyncio import Future
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,9 @@ Vector = NDArray[np.float32]
 """One embedding, unit length, shape `(dim,)`."""
 Matrix = NDArray[np.float32]
 """Embeddings, one a row, shape `(n, dim)`."""
+
+Embedding = Future[Vector | None]
+"""A question's vector that is being made; `None` comes of it when the embedder is not there."""
 
 Visibility = Mapping[tuple[str, str], frozenset[str]]
 """(collection, label) to the entity types one viewer sees unhidden there; a pair that is absent shows none."""
@@ -52,13 +56,14 @@ class AccessFacts:
 
 @dataclass(frozen=True, slots=True)
 class IndexedDocument:
-    """What an index holds of a document: `chunks` and, of those, `vectors` are of the live version."""
+    """What an index holds of a document: `chunks` and, of those, `vectors` are of the live version, `others` are versions beside it."""
 
     document_id: DocumentId
     live_version: int | None
     acl_version: int
     chunks: int
     vectors: int
+    others: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

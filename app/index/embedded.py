@@ -6,13 +6,26 @@ import queue
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
+
+import orjson
 
 from app.domain.access import Nothing, ReadFilter
 from app.domain.content import DocumentId
 from app.domain.identity import TenantId
-from app.domain.search import AccessFacts, Candidates, ChunkVectors, IndexedChunk, IndexedDocument, IndexQuery, SearchLimits, Visibility
+from app.domain.search import (
+    AccessFacts,
+    Candidates,
+    ChunkVectors,
+    Embedding,
+    IndexedChunk,
+    IndexedDocument,
+    IndexQuery,
+    SearchLimits,
+    Visibility,
+)
 from app.errors import UpstreamUnavailableError
 from app.index import spelling, writer
 from app.index.database import connect, identity, prepare, translated_errors
@@ -60,14 +73,16 @@ class EmbeddedIndex:
         """Replace the facts a filter is matched against, for the very next search; facts of a lower `acl_version` are ignored."""
         await self._write(lambda connection: writer.put_access(connection, facts))
 
-    async def remove(self, tenant: TenantId, document_id: DocumentId) -> None:
-        """Forget a document of a tenant, on disk too: words, vectors and facts."""
-        await self._write(lambda connection: writer.remove(connection, tenant, document_id))
+    async def remove(self, tenant: TenantId, document_id: DocumentId, version: int | None = None) -> None:
+        """Forget a document of a tenant, on disk too: words, vectors and facts; or one version that is not live."""
+        await self._write(lambda connection: writer.remove(connection, tenant, document_id, version))
 
-    async def search(self, query: IndexQuery, read_filter: ReadFilter) -> Candidates:
+    async def search(self, query: IndexQuery, read_filter: ReadFilter, embedding: Embedding | None = None) -> Candidates:
         """Find the best chunks by words and by vector among those granted. Records nothing."""
         if isinstance(read_filter, Nothing):
             return Candidates((), {}, ())
+        if embedding is not None:
+            query = replace(query, vector=await embedding)
         return await self._read(lambda connection, snapshot: gather_evidence(connection, snapshot, query, read_filter))
 
     async def respell(self, text: str, read_filter: ReadFilter, visible: Visibility) -> str:
@@ -81,10 +96,15 @@ class EmbeddedIndex:
 
     async def inventory(self, tenant: TenantId) -> list[IndexedDocument]:
         """Read from the file, not from the mirror."""
-        query = """SELECT d.document_id, d.live_version, d.acl_version, count(c.row), count(c.vector) FROM document d
+        query = """SELECT d.document_id, d.live_version, d.acl_version, count(c.row), count(c.vector),
+            (SELECT json_group_array(v.version) FROM version v WHERE v.document_row=d.row AND v.version IS NOT d.live_version)
+            FROM document d
             LEFT JOIN chunk c ON c.document_row=d.row AND c.version=d.live_version WHERE d.tenant=? GROUP BY d.row ORDER BY d.row"""
         return await self._read(
-            lambda connection, _: [IndexedDocument(DocumentId(name), *rest) for name, *rest in connection.execute(query, (tenant,))]
+            lambda connection, _: [
+                IndexedDocument(DocumentId(name), live, acl_version, chunks, vectors, tuple(sorted(orjson.loads(others))))
+                for name, live, acl_version, chunks, vectors, others in connection.execute(query, (tenant,))
+            ]
         )
 
     async def check(self) -> None:

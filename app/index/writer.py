@@ -117,17 +117,21 @@ def _put_access(connection: sqlite3.Connection, facts: AccessFacts, generation: 
     )
 
 
-def remove(connection: sqlite3.Connection, tenant: str, document_id: str) -> None:
-    """Delete everything known of a tenant's document; what stays is the number of a row that is never used again."""
+def remove(connection: sqlite3.Connection, tenant: str, document_id: str, version: int | None = None) -> None:
+    """Delete everything known of a tenant's document, or one version that is not live; the number of its row is never used again."""
     with transaction(connection) as generation:
-        row = connection.execute("SELECT row FROM document WHERE document_id=? AND tenant=?", (document_id, tenant)).fetchone()
-        if row is None:
+        query = "SELECT row, live_version FROM document WHERE document_id=? AND tenant=?"
+        row = connection.execute(query, (document_id, tenant)).fetchone()
+        if row is None or (version is not None and version == row[1]):
             return
         found = row[0]
-        connection.execute("DELETE FROM version WHERE document_row=?", (found,))
-        connection.execute("DELETE FROM document WHERE row=?", (found,))
-        connection.execute("INSERT INTO gone VALUES (?,?)", (found, generation))
-        connection.execute("DELETE FROM gone WHERE generation<?", (generation - _TOMBSTONES_KEPT,))
+        if version is not None:
+            connection.execute("DELETE FROM version WHERE document_row=? AND version=?", (found, version))
+        else:
+            connection.execute("DELETE FROM version WHERE document_row=?", (found,))
+            connection.execute("DELETE FROM document WHERE row=?", (found,))
+            connection.execute("INSERT INTO gone VALUES (?,?)", (found, generation))
+            connection.execute("DELETE FROM gone WHERE generation<?", (generation - _TOMBSTONES_KEPT,))
     # The write-ahead log still holds the removed pages; a reader in the way only delays this until the next checkpoint.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -35,9 +35,11 @@ class IndexReport:
     missing: list[DocumentId] = field(default_factory=list)
     """Live in the register; absent from the index, or there in another version or with chunks lacking."""
     extra: list[DocumentId] = field(default_factory=list)
-    """In the index; withdrawn, no longer valid or unknown to the register."""
+    """In the index; withdrawn, no longer valid, unknown to the register, or not live and with no work under way that makes it so."""
     stale_access: list[DocumentId] = field(default_factory=list)
     """Served under an older ACL or label."""
+    given_up: list[DocumentId] = field(default_factory=list)
+    """Beside the live version lies one that no work under way will make live. Nobody can find it; it is text that nobody wanted kept."""
     without_vectors: list[DocumentId] = field(default_factory=list)
     """Chunks without vectors, or with vectors of another embedder or another redaction profile, and no work under way that makes them."""
 
@@ -54,7 +56,15 @@ class IndexReport:
     @property
     def is_right(self) -> bool:
         """Whether nothing was wrong."""
-        return not (self.missing or self.extra or self.stale_access or self.without_vectors)
+        return not (self.missing or self.extra or self.stale_access or self.given_up or self.without_vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Documents of which the index has newer facts than the register, and versions beside the live one that were given up."""
+
+    newer: set[DocumentId]
+    given_up: Mapping[DocumentId, Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -70,17 +80,17 @@ class ReconcileIndex:
 
         Safe beside running work, and to repeat.
         """
-        report, newer = await self._compare(tenant)
+        report, held = await self._compare(tenant)
         if repair and not report.is_right:
-            await self._mend(tenant, report, newer)
+            await self._mend(tenant, report, held)
             after, _ = await self._compare(tenant)
             # What was right before and is behind now is being worked on; but nothing is taken out by anybody else.
-            wrong = {*report.missing, *report.stale_access}
-            report.left = [*after.extra, *(one for one in (*after.missing, *after.stale_access) if one in wrong)]
+            wrong = {*report.missing, *report.stale_access, *report.given_up}
+            report.left = [*after.extra, *(one for one in (*after.missing, *after.stale_access, *after.given_up) if one in wrong)]
         return report
 
-    async def _compare(self, tenant: TenantId) -> tuple[IndexReport, set[DocumentId]]:
-        """(what is wrong, documents of which the index has newer facts than the register)."""
+    async def _compare(self, tenant: TenantId) -> tuple[IndexReport, "_Held"]:
+        """(what is wrong, what a repair has to know of the index)."""
         # The index first: a document that goes live in between is then in the register, never missing from it.
         held = {one.document_id: one for one in await self.index.inventory(tenant)}
         async with self.database.read() as tx:
@@ -92,18 +102,22 @@ class ReconcileIndex:
             found = _fault(standing.get(document_id), held.get(document_id), marks, is_at_work=document_id in pending)
             if found:
                 getattr(report, found).append(document_id)
-        return report, {name for name, one in held.items() if name in standing and _is_newer(one, standing[name])}
+        newer = {name for name, one in held.items() if name in standing and _is_newer(one, standing[name])}
+        return report, _Held(newer, {name: held[name].others for name in report.given_up})
 
-    async def _mend(self, tenant: TenantId, report: IndexReport, newer: set[DocumentId]) -> None:
+    async def _mend(self, tenant: TenantId, report: IndexReport, held: "_Held") -> None:
         for document_id in [*report.stale_access, *report.extra, *report.missing]:
             try:
                 if document_id in report.stale_access:
                     await self._renew_access(tenant, document_id)
                 else:
-                    await self._mend_one(tenant, document_id, forgets_first=document_id in newer)
+                    await self._mend_one(tenant, document_id, forgets_first=document_id in held.newer)
             except (LookupError, ConflictError, InvalidInputError):
                 # One that cannot be mended must not leave the others as they are: an old ACL, a withdrawn document.
                 report.failed.append(document_id)
+        for document_id in report.given_up:
+            for version in held.given_up[document_id]:
+                await self.index.remove(tenant, document_id, version)
         for start in range(0, len(report.without_vectors), _JOBS_PER_COMMIT):
             await self._embed_again(tenant, report.without_vectors[start : start + _JOBS_PER_COMMIT])
 
@@ -148,13 +162,15 @@ def _fault(standing: Standing | None, held: IndexedDocument | None, marks: Mappi
         return "extra"
     if not is_live:
         # Chunks that no head speaks of have no version, and are found all the same.
-        return "extra" if held.live_version is not None or held.chunks else ""
+        is_left = bool(held.others) and not is_at_work
+        return "extra" if held.live_version is not None or held.chunks or is_left else ""
     if held.live_version != standing.live_version or held.chunks < standing.chunks or _is_newer(held, standing):
         return "missing"
     if held.acl_version < standing.acl_version:
         return "stale_access"
     is_embedded = held.vectors == held.chunks and standing.mark == marks.get(standing.collection)
-    return "" if is_embedded or is_at_work else "without_vectors"
+    fault = "given_up" if held.others else "" if is_embedded else "without_vectors"
+    return "" if is_at_work else fault
 
 
 def _is_newer(held: IndexedDocument, standing: Standing) -> bool:

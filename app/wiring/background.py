@@ -118,7 +118,8 @@ async def reconcile(services: Services) -> None:
     """Make the index what the register says: a killed process may have written only one of the two."""
     report = await services.reconcile.run(services.tenant, repair=True)
     if not report.is_right:
-        counts = {name: len(getattr(report, name)) for name in ("missing", "extra", "stale_access", "without_vectors", "left", "failed")}
+        kinds = ("missing", "extra", "stale_access", "given_up", "without_vectors", "left", "failed")
+        counts = {name: len(getattr(report, name)) for name in kinds}
         _log.warning("index_repaired", documents=report.documents, **counts)
 
 

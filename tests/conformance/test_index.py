@@ -103,6 +103,21 @@ async def test_removal_is_effective_for_the_next_search(engine: PassageIndex) ->
     await engine.remove(T, DocumentId("a"))
 
 
+async def test_a_version_that_was_given_up_goes_alone(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "leave request")
+    for version in (2, 3):
+        await engine.put_version(facts("a"), version, [chunk("a", "request withdrawn", version=version)])
+    await engine.remove(T, DocumentId("a"), 2)
+    await engine.remove(T, DocumentId("a"), 1)
+    await engine.remove(TenantId("elsewhere"), DocumentId("a"), 3)
+    assert [(one.live_version, one.others) for one in await engine.inventory(T)] == [(1, (3,))]
+    assert documents(await find(engine, "leave", EVERYTHING, vector=unit(0)[0])) == {"a"}
+    with pytest.raises(ConflictError):
+        await engine.make_live(DocumentId("a"), 2)
+    await engine.make_live(DocumentId("a"), 3)
+    assert {item.version for item in (await find(engine, "withdrawn", EVERYTHING)).items} == {3}
+
+
 async def test_a_document_added_after_a_removal_does_not_bring_the_removed_text_back(engine: PassageIndex) -> None:
     """A row number given out twice would show the removed document's chunks under the new one's facts."""
     await publish(engine, facts("a"), "dismissal of the treasurer")
@@ -296,7 +311,7 @@ async def test_searches_and_writes_at_once_never_show_a_half_written_version(eng
 async def test_the_inventory_tells_what_is_live_of_each_document_of_the_tenant(engine: PassageIndex) -> None:
     await engine.put_version(facts("a"), 1, [chunk("a", "leave", ordinal=n) for n in range(3)])
     await engine.put_version(facts("other", tenant="elsewhere"), 1, [chunk("other", "leave")])
-    assert await engine.inventory(T) == [IndexedDocument(DocumentId("a"), None, 1, 0, 0)]
+    assert await engine.inventory(T) == [IndexedDocument(DocumentId("a"), None, 1, 0, 0, (1,))]
     await engine.make_live(DocumentId("a"), 1)
     assert await engine.inventory(T) == [IndexedDocument(DocumentId("a"), 1, 1, 3, 0)]
     await engine.put_vectors(DocumentId("a"), 1, [vectors(chunk("a", "leave", ordinal=1), 1)], "m")

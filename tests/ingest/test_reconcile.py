@@ -10,10 +10,11 @@ from sqlalchemy import delete
 
 from app.answer.search import SearchRequest
 from app.domain.access import Acl, AclMode
-from app.domain.content import Document, DocumentState
-from app.domain.search import AccessFacts, SearchLimits
+from app.domain.content import ChunkId, Document, DocumentState
+from app.domain.search import AccessFacts, IndexedChunk, SearchLimits
 from app.index.opensearch.engine import OpenSearchIndex
-from app.storage import document_rows
+from app.ingest.jobs import embed_job
+from app.storage import document_rows, job_rows
 from app.storage.tables import chunk, document_version
 from app.wiring import Models, Services, background, open_services
 from tests.conftest import caller_as, gateway_in, settings_in
@@ -83,6 +84,33 @@ async def test_what_the_index_learned_after_an_older_database_was_kept_is_forgot
     assert held[document.document_id].acl_version == document.acl_version
     await services.worker.drain()
     assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+
+
+async def test_a_version_that_was_called_off_leaves_no_text(services: Services) -> None:
+    """A worker that loses its job may have written the new text by then: nobody finds it, and it stayed until the next version."""
+    document = await leave_policy(services)
+    words = IndexedChunk(ChunkId("given-up"), "Leave", "the draft that was called off", "", ())
+    await services.index.put_version(AccessFacts.of(document), 9, [words])
+    report = await services.reconcile.run(services.tenant, repair=False)
+    assert report.given_up == [document.document_id]
+    assert not report.is_right
+    repaired = await services.reconcile.run(services.tenant, repair=True)
+    assert repaired.given_up == report.given_up
+    assert repaired.is_mended
+    assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+    held = {one.document_id: one for one in await services.index.inventory(services.tenant)}
+    assert held[document.document_id].live_version == document.live_version
+    assert held[document.document_id].others == ()
+
+
+async def test_a_version_that_a_job_is_about_to_make_live_is_left_alone(services: Services) -> None:
+    document = await leave_policy(services)
+    await services.index.put_version(AccessFacts.of(document), 9, [IndexedChunk(ChunkId("coming"), "Leave", "the new rule", "", ())])
+    async with services.database.write() as tx:
+        await job_rows.enqueue(tx, embed_job("system:test", document, 9))
+    assert (await services.reconcile.run(services.tenant, repair=True)).is_right
+    held = {one.document_id: one for one in await services.index.inventory(services.tenant)}
+    assert held[document.document_id].others == (9,)
 
 
 async def test_a_server_mends_before_it_answers(company: Path, models: Models) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from app.domain.access import Nothing, ReadFilter
 from app.domain.content import DocumentId
 from app.domain.identity import TenantId
-from app.domain.search import AccessFacts, Candidates, ChunkVectors, IndexedChunk, IndexedDocument, IndexQuery, Visibility
+from app.domain.search import AccessFacts, Candidates, ChunkVectors, Embedding, IndexedChunk, IndexedDocument, IndexQuery, Visibility
 from app.errors import UpstreamUnavailableError
 from app.index.opensearch import inventory, searching, spelling
 from app.index.opensearch.connection import Cluster
@@ -59,30 +59,30 @@ class OpenSearchIndex:
         await self._require_ready()
         await self._writer.put_access(facts)
 
-    async def remove(self, tenant: TenantId, document_id: DocumentId) -> None:
-        """Forget a document of a tenant: words, vectors and facts, and chunks that no head speaks of."""
+    async def remove(self, tenant: TenantId, document_id: DocumentId, version: int | None = None) -> None:
+        """Forget a document of a tenant: words, vectors and facts, and chunks that no head speaks of; or one version that is not live."""
         await self._require_ready()
-        await self._writer.remove(tenant, document_id)
+        await (self._writer.remove(tenant, document_id) if version is None else self._writer.discard(tenant, document_id, version))
 
-    async def search(self, query: IndexQuery, read_filter: ReadFilter) -> Candidates:
+    async def search(self, query: IndexQuery, read_filter: ReadFilter, embedding: Embedding | None = None) -> Candidates:
         """Find the best chunks by words and by vector among those granted; by words alone beside vectors of another model.
 
-        Records nothing.
+        What a filter grants is counted while `embedding` is still under way. Records nothing.
         """
         if isinstance(read_filter, Nothing):
             return Candidates((), {}, ())
         await self._require_ready()
-        if query.vector is not None and not await self.serving.is_comparable(read_filter.tenant):
-            query = replace(query, vector=None)
-        question = searching.asked(query, read_filter, self.serving.alias(read_filter.tenant))
+        if not await self.serving.is_comparable(read_filter.tenant):
+            query, embedding = replace(query, vector=None), None
+        question = searching.asked(query, read_filter, self.serving.alias(read_filter.tenant), embedding)
         pause = _FIRST_PAUSE_S
         for look in range(_LOOKS):
-            found = await searching.find(self.serving, question, self._languages.get(read_filter.tenant, _GUESS))
+            found = await searching.find(self.serving, question, self._guess(read_filter.tenant))
             if found is None:
                 await self._require_nothing_lost(read_filter.tenant)
-                return searching.empty(query)
+                return searching.empty(query if embedding is None else replace(query, vector=await embedding))
             candidates, languages = found
-            self._languages[read_filter.tenant] = tuple(sorted({*self._languages.get(read_filter.tenant, _GUESS), *languages}))
+            self._languages[read_filter.tenant] = tuple(sorted({*self._guess(read_filter.tenant), *languages}))
             if look == _LOOKS - 1 or not _is_between_versions(candidates):
                 break
             # A version is being replaced this very moment. Should its writer have died, both are returned in the end: whoever
@@ -97,7 +97,7 @@ class OpenSearchIndex:
             return text
         await self._require_ready()
         speller = spelling.Speller.of(self.serving, self.serving.alias(read_filter.tenant), read_filter, visible)
-        corrected = await speller.respell(text, self._dictionary)
+        corrected = await speller.respell(text, self._dictionary, self._guess(read_filter.tenant))
         if corrected is None:
             await self._require_nothing_lost(read_filter.tenant)
             return text
@@ -126,6 +126,10 @@ class OpenSearchIndex:
     async def close(self) -> None:
         """Let go of the connections."""
         await self.cluster.close()
+
+    def _guess(self, tenant: TenantId) -> tuple[str, ...]:
+        """Languages that are likely granted, from earlier searches."""
+        return self._languages.get(tenant, _GUESS)
 
     async def _require_ready(self) -> None:
         """Check server and indexes once. Raises ConfigurationError for those this program cannot work with, UpstreamUnavailableError."""

@@ -43,12 +43,14 @@ async def held(cluster: Cluster, heads: Heads, tenant: TenantId, generation: int
 
 def _document(document_id: str, head: Head | None, counted: _Counted | None) -> IndexedDocument:
     known = DocumentId(document_id)
+    others = () if head is None else tuple(sorted(set(head.versions) - {head.live}))
     if counted is None or not counted.versions:
         # Nothing of it can be found. A document without any chunk is whole all the same.
         live = head.live if head is not None and counted is None else None
-        return IndexedDocument(known, live, head.acl_version if head else 0, 0, 0)
+        return IndexedDocument(known, live, head.acl_version if head else 0, 0, 0, others)
     is_whole = head is not None and counted.versions == {head.live}
-    return IndexedDocument(known, next(iter(counted.versions)) if is_whole else None, counted.acl_version, counted.chunks, counted.vectors)
+    live = next(iter(counted.versions)) if is_whole else None
+    return IndexedDocument(known, live, counted.acl_version, counted.chunks, counted.vectors, others)
 
 
 async def _heads(cluster: Cluster, tenant: TenantId, generation: int) -> AsyncIterator[tuple[str, Head]]:

@@ -5,6 +5,7 @@ Each chunk is scored from its own words and vectors, as in the embedded engine: 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -23,13 +24,13 @@ _VECTORS = ("packed", "context", "standalone")
 HIT_FIELDS = (*_PLAIN, *_VECTORS)
 """The doc values that a hit must bring."""
 
+_DIGITS = frozenset(b"0123456789")
 _Key = tuple[str, int]
 _Cosines = tuple[float | None, tuple[float, ...], tuple[float, ...]]
 _PENDING: _Cosines = (None, (), ())
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A granted chunk as a search brought it. `bag` is JSON: its stems' counts, then [type, stem, count] of guarded ones.
 
     Vectors stay as the server wrote them (base64): those of hits that do not make the cut are never read.
@@ -55,27 +56,32 @@ class Hit:
             if set(map(type, values)) != {list}:
                 raise malformed()
             [chunk_id], [document_id], [version], [length], [pair], [language], [packed_bag] = values
-            bag, numbers = unpacked(packed_bag), (int(version), int(length))
-            blobs = [packed_text(fields, name) for name in _VECTORS]
+            bag = unpacked(packed_bag)
+            packed, context, standalone = [packed_text(fields, name) for name in _VECTORS]
+            if not (bag.startswith(b"[{") and bag.endswith(b"]]")):
+                raise malformed()
+            plain = str(chunk_id), str(document_id), int(version), int(length), str(pair), str(language)
         except (KeyError, TypeError, ValueError) as error:
             raise malformed() from error
-        if not (bag.startswith(b"[{") and bag.endswith(b"]]")):
-            raise malformed()
-        return cls(str(chunk_id), str(document_id), *numbers, str(pair), str(language), bag, *blobs)
+        return cls(*plain, bag, packed, context, standalone)
 
-    def count(self, stem: bytes) -> int:
-        """How often a stem, given as the key of a JSON object, stands in the open: looked up in place, since few of all are asked for."""
-        place = self.bag.find(stem)
-        if place < 0:
-            return 0
-        end = begin = place + len(stem)
-        while self.bag[end : end + 1].isdigit():
+    def count_at(self, place: int) -> int:
+        """The whole number that stands at a place of the bag."""
+        bag, end = self.bag, place
+        while bag[end] in _DIGITS:
             end += 1
-        return int(self.bag[begin:end])
+        return int(bag[place:end])
 
-    def guarded(self) -> list[tuple[str, str, int]]:
+    def guarded(self) -> Sequence[tuple[str, str, int]]:
         """(type, stem, count) of what is guarded; mostly nothing."""
-        return [] if self.bag.endswith(b",[]]") else [(kind, stem, count) for kind, stem, count in orjson.loads(self.bag)[1]]
+        if self.bag.endswith(b",[]]"):
+            return ()
+        # The open stems are many times as much: they are read only where one of them looks like the end of them all.
+        try:
+            found = orjson.loads(self.bag[self.bag.index(b"},[[") + 2 : -1])
+        except ValueError:
+            found = orjson.loads(self.bag)[1]
+        return [(kind, stem, count) for kind, stem, count in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ class Scores:
         ready = {key: hit for key, hit in hits.items() if hit.packed}
         cosines = dict(zip(ready, _whole(list(ready.values()), vector), strict=True))
         nearest = sorted(ready, key=lambda key: (-cosines[key], *key))[: self._query.vector_k]
-        self._compare({key: ready[key] for key in nearest}, vector)
+        self._compare({key: (ready[key], cosines[key]) for key in nearest}, vector)
 
     def take_by_words(self, replied: Sequence[Reply]) -> None:
         """Take the list by words."""
@@ -123,7 +129,9 @@ class Scores:
         matching = sorted((key for key, score in lexical.items() if score > 0.0), key=lambda key: (-lexical[key], *key))
         kept = {*matching[: self._query.lexical_k], *self._cosines}
         if self._query.vector is not None:
-            self._compare({key: self._hits[key] for key in kept if key not in self._cosines and self._hits[key].packed}, self._query.vector)
+            added = {key: self._hits[key] for key in kept if key not in self._cosines and self._hits[key].packed}
+            cosines = _whole(list(added.values()), self._query.vector)
+            self._compare({key: (hit, cosine) for (key, hit), cosine in zip(added.items(), cosines, strict=True)}, self._query.vector)
         items = []
         for key in sorted(kept):
             hit = self._hits[key]
@@ -133,34 +141,37 @@ class Scores:
 
     def _take(self, replied: Sequence[Reply]) -> Mapping[_Key, Hit]:
         hits = {(hit.chunk_id, hit.version): hit for hit in map(Hit.of, replied)}
-        self._hits |= hits
+        new = {key: hit for key, hit in hits.items() if key not in self._hits}
+        self._hits |= new
         try:
-            self._lexical |= {key: _lexical(hit, self._counted, self._shown) for key, hit in hits.items()}
+            self._lexical |= {key: _lexical(hit, self._counted, self._shown) for key, hit in new.items()}
         except (TypeError, ValueError) as error:
             raise malformed() from error
         return hits
 
-    def _compare(self, hits: Mapping[_Key, Hit], vector: Vector) -> None:
+    def _compare(self, hits: Mapping[_Key, tuple[Hit, float]], vector: Vector) -> None:
+        """Compare the sentences of hits whose own cosine is known."""
         if not hits:
             return
-        chunks = _whole(list(hits.values()), vector)
         try:
-            both = sentence_cosines([unpacked(blob) for hit in hits.values() for blob in (hit.context, hit.standalone)], vector)
+            both = sentence_cosines([unpacked(blob) for hit, _ in hits.values() for blob in (hit.context, hit.standalone)], vector)
         except ValueError as error:
             raise malformed() from error
-        self._cosines |= {key: (chunks[n], both[2 * n], both[2 * n + 1]) for n, key in enumerate(hits)}
+        self._cosines |= {key: (cosine, both[2 * n], both[2 * n + 1]) for n, (key, (_, cosine)) in enumerate(hits.items())}
 
 
 def _lexical(hit: Hit, counted: Counted, shown: Shown) -> float:
     """BM25 inside the grant over the idf sum of the question's words: the sum of `app/index/lexical.py`, chunk by chunk."""
     saturation = K1 * (1.0 - B + B * hit.length / counted.average)
-    guarded, score = hit.guarded(), 0.0
+    guarded, find, weights, score = hit.guarded(), hit.bag.find, counted.weights, 0.0
     for word, (stem, key) in counted.stems.get(language_code(hit.language), {}).items():
-        count = hit.count(key)
+        # Most words of a question stand in few of the hits.
+        place = find(key)
+        count = hit.count_at(place + len(key)) if place >= 0 else 0
         if guarded:
             count += sum(n for kind, other, n in guarded if other == stem and hit.pair in shown.get(kind, ()))
         if count:
-            score += counted.weights[word] * count * (K1 + 1.0) / (count + saturation)
+            score += weights[word] * count * (K1 + 1.0) / (count + saturation)
     return score / counted.total
 
 
@@ -169,7 +180,10 @@ def _whole(hits: Sequence[Hit], vector: Vector) -> list[float]:
     if not hits:
         return []
     try:
-        rows = np.stack([np.frombuffer(unpacked(hit.packed), np.float32) for hit in hits])
+        blobs = [unpacked(hit.packed) for hit in hits]
+        if set(map(len, blobs)) != {4 * len(vector)}:
+            raise malformed()
+        rows = np.frombuffer(b"".join(blobs), np.float32).reshape(-1, len(vector))
         cosines: list[float] = (rows * vector).sum(axis=1).tolist()
     except ValueError as error:
         raise malformed() from error

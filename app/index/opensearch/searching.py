@@ -5,14 +5,14 @@ preselects: membership and scores are worked out here, from each chunk's own wor
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import orjson
 
 from app.domain.access import ReadFilter
-from app.domain.search import Candidates, IndexQuery, Vector
+from app.domain.search import Candidates, Embedding, IndexQuery, Vector
 from app.errors import ConfigurationError, InvalidInputError
 from app.index.lexical import K1, idf, searched_words
 from app.index.opensearch.connection import Cluster, Reply
@@ -33,34 +33,35 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question made ready: its filter as a clause, what the viewer sees where, and the indexes to search."""
+    """A question made ready: its filter as a clause, what the viewer sees where, the indexes to search, its vector if that is under way."""
 
     query: IndexQuery
     granted: Clause
     shown: Shown
     indexes: str
+    embedding: Embedding | None
 
 
-def asked(query: IndexQuery, read_filter: ReadFilter, indexes: str) -> Asked:
-    """Compile a search. Raises InvalidInputError for a vector that is none."""
-    if query.vector is not None and not bool(np.isfinite(query.vector).all()):
-        message = "The question's vector holds a component that is not a number."
-        raise InvalidInputError(message)
-    return Asked(query, granted(read_filter, query.limits), shown_types(query.visible), indexes)
+def asked(query: IndexQuery, read_filter: ReadFilter, indexes: str, embedding: Embedding | None = None) -> Asked:
+    """Compile a search."""
+    return Asked(query, granted(read_filter, query.limits), shown_types(query.visible), indexes, embedding)
 
 
 async def find(cluster: Cluster, question: Asked, languages: Sequence[str]) -> tuple[Candidates, tuple[str, ...]] | None:
     """Search; returns the candidates and the languages granted. `None` when there is no index.
 
     `languages` is a guess at what is granted, from earlier searches: a wrong one costs a request and changes no result.
+    Raises InvalidInputError for a vector that is none, ConfigurationError for one of another width.
     """
-    query = question.query
-    if query.vector is not None and len(query.vector) != cluster.rules.dim:
-        message = "The question was embedded by another model than the index holds."
-        raise ConfigurationError(message)
     counted = await _counted(cluster, question, tuple(languages))
-    lists = None if counted is None else await _ranked(cluster, question, counted)
-    if counted is None or lists is None:
+    if counted is None:
+        return None
+    if question.embedding is not None:
+        question = replace(question, query=replace(question.query, vector=await question.embedding))
+    query = question.query
+    _require_fit(query.vector, cluster.rules.dim)
+    lists = await _ranked(cluster, question, counted)
+    if lists is None:
         return None
     scores = Scores(query, counted, question.shown)
     scores.take_near(lists[0])
@@ -68,6 +69,15 @@ async def find(cluster: Cluster, question: Asked, languages: Sequence[str]) -> t
     is_pending = query.vector is None or counted.grant.n_pending > 0
     found = Candidates(scores.candidates(), counted.weights, ("vectors",) if is_pending else ())
     return found, counted.grant.languages
+
+
+def _require_fit(vector: Vector | None, dim: int) -> None:
+    if vector is not None and len(vector) != dim:
+        message = "The question was embedded by another model than the index holds."
+        raise ConfigurationError(message)
+    if vector is not None and not bool(np.isfinite(vector).all()):
+        message = "The question's vector holds a component that is not a number."
+        raise InvalidInputError(message)
 
 
 def empty(query: IndexQuery) -> Candidates:

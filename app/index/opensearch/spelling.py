@@ -37,8 +37,8 @@ class Speller:
         """Corrections towards what a filter grants and a viewer sees."""
         return cls(cluster, indexes, granted(read_filter, SearchLimits()), shown_types(visible))
 
-    async def respell(self, text: str, dictionary: frozenset[str]) -> str | None:
-        """Correct a text; `None` when there is no index."""
+    async def respell(self, text: str, dictionary: frozenset[str], languages: Sequence[str]) -> str | None:
+        """Correct a text; `None` when there is no index. `languages` is a guess at those granted: a wrong one costs a request."""
         doubtful: dict[str, None] = {}
 
         def is_known(word: str) -> bool:
@@ -51,23 +51,24 @@ class Speller:
         corrected(text, is_known, lambda _: None)
         if not doubtful:
             return text
-        unknown = await self._unknown(list(doubtful))
+        unknown = await self._unknown(list(doubtful), languages)
         if unknown is None:
             return None
         # No more than are corrected anyway: each is a search of its own.
         nearest = await self._nearest(unknown[:MOST_WORDS], dictionary)
         return None if nearest is None else corrected(text, lambda word: word not in nearest, nearest.get)
 
-    async def _unknown(self, words: Sequence[str]) -> list[str] | None:
+    async def _unknown(self, words: Sequence[str], guess: Sequence[str]) -> list[str] | None:
         """Those of the words that no granted, visible text holds, in whatever form."""
-        grants = await self._ask([grant_request(self.granted)])
-        if grants is None:
-            return None
-        languages = grant_of(grants[0]).languages
-        replies = await self._ask([words_request(self.granted, words, languages, self.shown)])
+        replies = await self._ask([grant_request(self.granted), words_request(self.granted, words, guess, self.shown)])
         if replies is None:
             return None
-        counts = counts_of(replies[0], len(words))
+        languages = grant_of(replies[0]).languages
+        if not set(languages) <= set(guess):
+            replies = await self._ask([words_request(self.granted, words, languages, self.shown)])
+            if replies is None:
+                return None
+        counts = counts_of(replies[-1], len(words))
         return [word for word, found in zip(words, counts, strict=True) if not found]
 
     async def _nearest(self, words: Sequence[str], dictionary: frozenset[str]) -> dict[str, str | None] | None:

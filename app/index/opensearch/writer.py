@@ -125,6 +125,16 @@ class Writer:
         if is_known:
             await self._heads.change_all(tenant, document_id, lambda heads: _without_removed(heads, written))
 
+    async def discard(self, tenant: TenantId, document_id: DocumentId, version: int) -> None:
+        """Delete a version that is not live: the work that would have made it so was called off."""
+        done: set[int] = set()
+        look = await self._heads.look(document_id, tenant)
+        while places := _places(look, document_id, done, version):
+            place = places[0]
+            await self._heads.change((tenant, document_id, place.generation), lambda head: _without_version(head, version), look)
+            look = await self._chunks.settle(place)
+            done.add(place.generation)
+
     async def _written(self, tenant: TenantId, document_id: DocumentId) -> AsyncIterator[Place]:
         """Every generation that is written to, those too that are begun meanwhile: a write that misses one is undone by its swap."""
         done: set[int] = set()
@@ -257,6 +267,12 @@ def _with_facts(head: Head | None, facts: AccessFacts) -> Head | None:
     }
     fresh = replace(head, versions=versions)
     return replace(fresh, facts=stored, acl_version=facts.acl_version) if head.acl_version <= facts.acl_version else fresh
+
+
+def _without_version(head: Head | None, version: int) -> Head | None:
+    if head is None or head.is_removed or head.live == version:
+        return None
+    return replace(head, versions={number: one for number, one in head.versions.items() if number != version})
 
 
 def _all_removed(heads: Mapping[int, Head]) -> Mapping[int, Head] | None:

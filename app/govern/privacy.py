@@ -9,19 +9,21 @@ from app.audit.log import AuditLog
 from app.domain.access import Action
 from app.domain.audit import EventType, JsonValue
 from app.domain.identity import Caller
-from app.domain.privacy import Rendering
+from app.domain.ports import Analyzer
+from app.domain.privacy import Analysis, Rendering
 from app.govern.rights import require_right
 from app.policy.book import PolicyBook
 from app.privacy.book import RedactionBook
-from app.privacy.detector import Analysis, Detector
-from app.privacy.evaluation import evaluate
+from app.privacy.late import LateDetector
 from app.privacy.rendering import render
 from app.storage.transaction import Database
 
 
 def evaluate_detector(file: Path, model_folder: Path) -> dict[str, object]:
     """Figures of the detector on labelled texts (JSON lines with full_text, spans, language); reads no document of any tenant."""
-    return dict(evaluate(file, Detector(model_folder)))
+    from app.privacy.evaluation import evaluate  # noqa: PLC0415 - it brings the libraries of the model along, a second of every command
+
+    return dict(evaluate(file, LateDetector(model_folder)))
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class AnalyzeText:
     policy: PolicyBook
     redaction: RedactionBook
     audit: AuditLog
-    detector: Detector
+    detector: Analyzer
 
     async def analyze(self, caller: Caller, text: str, language: str | None) -> Analysis:
         """Spans of `text`. Needs `privacy.analyze`; recorded before they leave."""

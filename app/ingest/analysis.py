@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.content import Chunk, ChunkedDocument
+from app.domain.ports import Analyzer
 from app.domain.privacy import Span
 from app.domain.search import IndexedChunk
 from app.ingest.chunking import embedding_text, sentence_texts
-from app.privacy.detector import Detector
 from app.privacy.entities import QUASI
 from app.privacy.guarding import guarded, hidden_values, mask_values
 from app.privacy.rendering import rebase
@@ -50,7 +50,7 @@ class AnalyzedDocument:
     detector_digest: str
 
 
-def analyze_document(detector: Detector, chunked: ChunkedDocument, described: Described) -> AnalyzedDocument:
+def analyze_document(detector: Analyzer, chunked: ChunkedDocument, described: Described) -> AnalyzedDocument:
     """Run the detector over text, title, headings, address and keywords. Blocking: tens of milliseconds a page."""
     whole = detector.analyze(chunked.text, described.language)
     spoken = described.language or whole.language

@@ -13,14 +13,13 @@ from app.audit.log import AuditLog
 from app.domain.access import Acl, AclMode
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import Document, DocumentState, ParsedDocument
-from app.domain.ports import PassageIndex
+from app.domain.ports import Analyzer, PassageIndex
 from app.domain.search import AccessFacts
 from app.errors import UnsupportedContentError
 from app.ingest.analysis import AnalyzedDocument, Described, analyze_document, indexed_chunks
 from app.ingest.chunking import chunk_document
 from app.ingest.jobs import acl_from_json, embed_job
 from app.policy.book import PolicyBook
-from app.privacy.detector import Detector
 from app.storage import document_rows, job_rows
 from app.storage.document_shapes import VersionRow
 from app.storage.job_rows import Job
@@ -38,7 +37,7 @@ class IngestDocument:
     database: Database
     index: PassageIndex
     audit: AuditLog
-    detector: Detector
+    detector: Analyzer
     parse: Parse
     digest_key: bytes
     policy: PolicyBook

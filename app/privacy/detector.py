@@ -6,7 +6,6 @@ No network: the recognizers are ours and the model is a local folder. Nothing an
 import hashlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from presidio_analyzer.context_aware_enhancers import ContextAwareEnhancer
 from presidio_analyzer.nlp_engine import NlpArtifacts
 from presidio_analyzer.recognizer_result import RecognizerResult
 
-from app.domain.privacy import Span
+from app.domain.privacy import Analysis, Span
 from app.privacy import language as languages
 from app.privacy import resolver
 from app.privacy.legible import make_legible
@@ -53,15 +52,6 @@ DIGESTED_SOURCES = (
     "signature.py",
     "recognizers/*.py",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Analysis:
-    """Personal data of one text. `spans` are sorted and disjoint, in code points of the text as given."""
-
-    language: str
-    spans: tuple[Span, ...]
-    detector_digest: str
 
 
 class _NoContext(ContextAwareEnhancer):

@@ -21,6 +21,7 @@ from app.audit.log import AuditLog
 from app.audit.signer import CheckpointSigner, RemoteSigner
 from app.domain.access import Action
 from app.domain.identity import TenantId
+from app.domain.ports import Analyzer
 from app.errors import ConfigurationError, UpstreamUnavailableError
 from app.govern.activate import ActivatePolicyBundle
 from app.govern.collections import ManageCollections
@@ -45,7 +46,7 @@ from app.ingest.worker import Worker
 from app.llm.embedder import LocalEmbedder
 from app.policy.book import PolicyBook
 from app.privacy.book import RedactionBook
-from app.privacy.detector import Detector
+from app.privacy.late import LateDetector
 from app.settings import DEMO_MARKER, Settings
 from app.storage import schema
 from app.storage.transaction import Database
@@ -59,12 +60,14 @@ from app.wiring.services import PolicyWatch, Services
 class Models:
     """The loaded models: hundreds of megabytes that several services of one process may share."""
 
-    detector: Detector
+    detector: Analyzer
     embedder: LocalEmbedder
 
 
 async def load_models(settings: Settings) -> Models:
     """Load both models. Raises ConfigurationError naming `make models` when a folder is missing or damaged."""
+    from app.privacy.detector import Detector  # noqa: PLC0415 - two seconds that only those spend who are about to use it
+
     gc.disable()  # A vocabulary is half a million objects that all stay: looking for garbage among them only costs time.
     try:
         detector, embedder = await asyncio.gather(
@@ -77,6 +80,12 @@ async def load_models(settings: Settings) -> Models:
     return Models(detector, embedder)
 
 
+async def _loaded_late(settings: Settings) -> Models:
+    """For a command: it ends soon, and few show the detector a text."""
+    embedder = await asyncio.to_thread(LocalEmbedder, settings.models / "embedder", threads=settings.embed_threads)
+    return Models(LateDetector(settings.models / "ner-en"), embedder)
+
+
 @asynccontextmanager
 async def open_services(settings: Settings, *, is_server: bool = False, models: Models | None = None) -> AsyncIterator[Services]:
     """Build everything for `settings`; with `is_server` also do what `background` says: documents, the signer's clock, housekeeping.
@@ -85,7 +94,7 @@ async def open_services(settings: Settings, *, is_server: bool = False, models: 
     schema or keys are not as they must be.
     """
     _prepare_folder(settings)
-    loaded = models or await load_models(settings)
+    loaded = models or await (load_models(settings) if is_server else _loaded_late(settings))
     async with AsyncExitStack() as stack:
         if models is None:
             stack.callback(loaded.embedder.close)
@@ -115,7 +124,7 @@ def check_settings(settings: Settings) -> None:
     _prepare_folder(settings)
 
 
-async def _build(settings: Settings, stack: AsyncExitStack, detector: Detector, embedder: LocalEmbedder) -> Services:
+async def _build(settings: Settings, stack: AsyncExitStack, detector: Analyzer, embedder: LocalEmbedder) -> Services:
     tenant, database = TenantId(settings.tenant), Database(settings.record_url, settings.tenant)
     stack.push_async_callback(database.close)
     index = await open_index(settings, embedder, stack)

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     opensearch_timeout_s: Annotated[float, Field(gt=0, le=60, description="Longest wait for one request, in seconds.")] = 5.0
 
     oidc_issuer: Annotated[str, Field(description="OpenID Connect issuer whose tokens are accepted.")] = ""
+    oidc_ca_file: Annotated[
+        Path | None, Field(description="Authority that the issuer's certificate must come from; the public ones when not given.")
+    ] = None
     oidc_audience: Annotated[str, Field(description="Audience an access token must carry.")] = "portcullis-api"
     oidc_client_id: Annotated[str, Field(description="Client id of the browser sign-in.")] = "portcullis"
     oidc_client_secret: Annotated[SecretStr | None, Field(description="Client secret, for confidential clients.")] = None

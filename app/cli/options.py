@@ -25,10 +25,10 @@ _Result = TypeVar("_Result")
 
 
 def settings_for(data: Path | None, **overrides: Any) -> Settings:  # noqa: ANN401 - settings of any type
-    """Settings of an installation. A folder that a demo made is opened in demo mode, under the address it was made with."""
+    """Settings of an installation. A folder that a demo made is opened in demo mode, unless an issuer is named."""
     settings = load_settings(data=data, **overrides)
     marker = settings.data / DEMO_MARKER
-    if settings.demo or not marker.exists():
+    if settings.demo or settings.oidc_issuer or not marker.exists():
         return settings
     address = json.loads(marker.read_text(encoding="utf-8"))["public_url"]
     return load_settings(data=data, **{"demo": True, "public_url": address, **overrides})

@@ -1,7 +1,9 @@
 """The browser's sign-in: authorization code with PKCE (RFC 6749, RFC 7636, OpenID Connect Core) through Authlib."""
 
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ssl import SSLContext
 from typing import Any
 
 import httpx
@@ -23,12 +25,20 @@ from app.storage.transaction import Transaction
 _ATTEMPT_LIVES = timedelta(minutes=10)
 
 
+@dataclass(frozen=True, slots=True)
+class ClientRules:
+    """What the issuer knows this gateway by, and what its certificate is checked against; `True` is the public authorities."""
+
+    client_id: str
+    secret: str | None = None
+    trust: SSLContext | bool = True
+
+
 class SignIn:
     """Sends a browser to the issuer and takes it back. `redirect_uri` is this gateway's callback address."""
 
-    def __init__(self, client_id: str, client_secret: str | None, access: TokenVerifier, identity: TokenVerifier, keys: RemoteKeys) -> None:
-        self._client_id = client_id
-        self._client_secret = client_secret
+    def __init__(self, client: ClientRules, access: TokenVerifier, identity: TokenVerifier, keys: RemoteKeys) -> None:
+        self._client = client
         self._access = access
         self._identity = identity
         self._keys = keys
@@ -38,7 +48,7 @@ class SignIn:
         endpoints = await self._keys.endpoints()
         verifier, nonce, state = generate_token(64), secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         extra = {"login_hint": hint} if hint else {}
-        client = AsyncOAuth2Client(self._client_id, redirect_uri=redirect_uri, scope="openid profile")
+        client = AsyncOAuth2Client(self._client.client_id, redirect_uri=redirect_uri, scope="openid profile")
         url, _ = client.create_authorization_url(
             endpoints.authorization,
             state=state,
@@ -57,7 +67,12 @@ class SignIn:
         endpoints = await self._keys.endpoints()
         try:
             async with AsyncOAuth2Client(
-                self._client_id, self._client_secret, redirect_uri=redirect_uri, timeout=10.0, trust_env=False
+                self._client.client_id,
+                self._client.secret,
+                redirect_uri=redirect_uri,
+                timeout=10.0,
+                trust_env=False,
+                verify=self._client.trust,
             ) as client:
                 tokens = await client.fetch_token(endpoints.token, code=code, code_verifier=attempt.code_verifier)
         except OAuthError as error:

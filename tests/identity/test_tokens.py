@@ -16,7 +16,7 @@ from app.domain.identity import TenantId
 from app.errors import AccessDeniedError, ConfigurationError, InvalidInputError, NotAuthenticatedError, UpstreamUnavailableError
 from app.identity.demo_issuer import DemoIssuer, IssuerAddress
 from app.identity.keys import Endpoints, RemoteKeys
-from app.identity.sign_in import SignIn
+from app.identity.sign_in import ClientRules, SignIn
 from app.identity.subjects import ClaimNames, subject_from_claims, with_purpose
 from app.identity.tokens import TokenRules, TokenVerifier
 from app.sample import SamplePerson
@@ -239,7 +239,7 @@ async def test_a_sign_in_service_that_is_away_when_the_code_is_exchanged_is_said
                 "http://127.0.0.1:1", "http://127.0.0.1:1/authorize", "http://127.0.0.1:1/token", "http://127.0.0.1:1/keys", None
             )
 
-    sign_in = SignIn("portcullis", None, _verifier(issuer), _verifier(issuer), Away())
+    sign_in = SignIn(ClientRules("portcullis"), _verifier(issuer), _verifier(issuer), Away())
     attempt = LoginAttempt(TenantId("sample"), "s", "n", "v" * 48, "/", datetime.now(UTC))
     with pytest.raises(UpstreamUnavailableError):
         await sign_in.finish(attempt, "http://127.0.0.1:8080/auth/callback", "code")

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Header, Request
 
-from app.audit.digests import keyed_digest
 from app.domain.identity import Caller
 from app.errors import ConflictError, OutcomeUnknownError, PortcullisError
 from app.storage import people_rows
@@ -30,15 +29,11 @@ class Once:
     moment: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def name_of(self, number: int = 0) -> str | None:
-        """An external id for the document of this number that this request makes without one; `None` without a key.
-
-        The same for every repeat, even after a first try of which nobody knows how far it came: the document is replaced, not made again.
-        Nobody else can work it out and have a document of that id lie in wait.
-        """
+        """An external id for the document of this number that comes without one, the same for every repeat; `None` without a key."""
         if self.key is None:
             return None
-        text = "\0".join([self.key.subject_id, self.key.route, self.key.key, self.body_digest, str(number)])
-        return f"once:{keyed_digest(self.services.submit.digest_key, self.key.tenant, text)}"
+        said = self.key.subject_id, self.key.route, self.key.key, self.body_digest
+        return self.services.submit.name_for(self.key.tenant, *said, str(number))
 
     async def run(self, status: int, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - JSON of the route
         """The JSON of `work`, or of its first run under this key. Raises ConflictError for another body or a run under way."""

@@ -14,7 +14,7 @@ from app.audit.log import AuditLog
 from app.domain.access import Acl, Action, Decision, Outcome, Resource
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import Collection, Document, DocumentId, DocumentState
-from app.domain.identity import Caller, Subject
+from app.domain.identity import Caller, Subject, TenantId
 from app.errors import AccessDeniedError, InvalidInputError, NotFoundError
 from app.ingest.jobs import Submission, cleaned, ingest_job
 from app.policy.book import PolicyBook
@@ -77,6 +77,14 @@ class SubmitDocument:
             message = "You may read this collection but not add this document to it."
             raise AccessDeniedError(message, decision_id=plan.decision.decision_id)
         raise NotFoundError
+
+    def name_for(self, tenant: TenantId, *parts: str) -> str:
+        """An external id for the document of a request, known by its parts, that gives none.
+
+        Sent again after a first try of which nobody knows how far it came, the document is replaced and not made a second time. Nobody
+        else can work the id out and have a document under it lie in wait.
+        """
+        return f"once:{keyed_digest(self.digest_key, tenant, chr(0).join(parts))}"
 
     async def _plan(self, tx: Transaction, snapshot: Snapshot, subject: Subject, submission: Submission) -> _Plan | None:
         collection = await collection_rows.get_collection(tx, subject.tenant, submission.collection)

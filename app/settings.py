@@ -5,13 +5,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from app.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The installation: where policies/, migrations/, examples/ and models/ lie by default."""
+OptionalFile = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
+"""A file that need not be named: an empty variable names none, and not the folder one is in."""
 DEMO_MARKER = "demo.json"
 """File in the data folder of a demo installation that holds its address."""
 _PREFIX = "PORTCULLIS_"
@@ -62,9 +64,9 @@ class Settings(BaseSettings):
     opensearch_user: Annotated[str, Field(description="User for basic authentication.")] = ""
     opensearch_password: Annotated[SecretStr | None, Field(description="Password of that user.")] = None
     opensearch_token: Annotated[SecretStr | None, Field(description="Bearer token, instead of a user.")] = None
-    opensearch_ca_file: Annotated[Path | None, Field(description="PEM file: the only authority whose certificates are trusted.")] = None
-    opensearch_cert_file: Annotated[Path | None, Field(description="PEM client certificate, for mutual TLS.")] = None
-    opensearch_key_file: Annotated[Path | None, Field(description="PEM key of the client certificate.")] = None
+    opensearch_ca_file: Annotated[OptionalFile, Field(description="PEM file: the only authority whose certificates are trusted.")] = None
+    opensearch_cert_file: Annotated[OptionalFile, Field(description="PEM client certificate, for mutual TLS.")] = None
+    opensearch_key_file: Annotated[OptionalFile, Field(description="PEM key of the client certificate.")] = None
     opensearch_aws_region: Annotated[str, Field(description="Region of an Amazon OpenSearch domain: requests are signed (SigV4).")] = ""
     opensearch_prefix: Annotated[
         str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$", description="What the names of the gateway's indexes and aliases begin with.")
@@ -78,7 +80,7 @@ class Settings(BaseSettings):
 
     oidc_issuer: Annotated[str, Field(description="OpenID Connect issuer whose tokens are accepted.")] = ""
     oidc_ca_file: Annotated[
-        Path | None, Field(description="Authority that the issuer's certificate must come from; the public ones when not given.")
+        OptionalFile, Field(description="Authority that the issuer's certificate must come from; the public ones when not given.")
     ] = None
     oidc_audience: Annotated[str, Field(description="Audience an access token must carry.")] = "portcullis-api"
     oidc_client_id: Annotated[str, Field(description="Client id of the browser sign-in.")] = "portcullis"

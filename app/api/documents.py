@@ -19,7 +19,7 @@ from app.domain.content import Collection, Document, DocumentId
 from app.domain.identity import Principal
 from app.errors import InvalidInputError, LimitExceededError
 from app.govern.collections import new_collection
-from app.ingest.jobs import Submission, acl_to_json
+from app.ingest.jobs import Submission, acl_to_json, cleaned
 from app.storage.job_rows import Job
 from app.wiring import Services
 
@@ -297,8 +297,9 @@ def _said(submission: Submission) -> bytes:
 
 
 def _named(submission: Submission, name: str | None) -> Submission:
-    """The submission, known by `name` when it comes with no external id of its own."""
-    return submission if submission.external_id or name is None else replace(submission, external_id=name)
+    """The submission, known by `name` when it comes with no external id of its own: one of blanks is none."""
+    clean = cleaned(submission)
+    return clean if clean.external_id or name is None else replace(clean, external_id=name)
 
 
 def _to_submission(collection: str, body: DocumentBody, content: bytes, named: tuple[str, str | None]) -> Submission:

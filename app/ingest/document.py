@@ -15,7 +15,7 @@ from app.domain.audit import EventType, JsonValue
 from app.domain.content import Document, DocumentState, ParsedDocument
 from app.domain.ports import Analyzer, PassageIndex
 from app.domain.search import AccessFacts
-from app.errors import UnsupportedContentError
+from app.errors import ConflictError, UnsupportedContentError
 from app.ingest.analysis import AnalyzedDocument, Described, analyze_document, indexed_chunks
 from app.ingest.chunking import chunk_document
 from app.ingest.jobs import acl_from_json, embed_job
@@ -69,7 +69,12 @@ class IngestDocument:
         flipped = await self._flip(job, analyzed)
         if flipped is not None and flipped.live_version == job.version:
             # Under the facts that were committed: access may have changed since the index was given the text.
-            await self.index.make_live(flipped.document_id, job.version, AccessFacts.of(flipped))
+            try:
+                await self.index.make_live(flipped.document_id, job.version, AccessFacts.of(flipped))
+            except ConflictError:
+                # It had failed before it was tried again, and was taken for given up by whoever compared index and register.
+                await self.index.put_version(AccessFacts.of(flipped), job.version, chunks)
+                await self.index.make_live(flipped.document_id, job.version, AccessFacts.of(flipped))
         elif flipped is None:
             await self.index.remove(job.tenant, job.document_id)
 

@@ -95,29 +95,30 @@ class ReconcileIndex:
         held = {one.document_id: one for one in await self.index.inventory(tenant)}
         async with self.database.read() as tx:
             standing = await document_rows.standings(tx, tenant)
-            pending = await job_rows.documents_at_work(tx, tenant)
+            at_work = await job_rows.documents_at_work(tx, tenant)
             marks = {name: self.rules.mark(shown) for name, shown in (await self.rules.shown(tx, tenant)).items()}
         report = IndexReport(documents=sum(one.state is DocumentState.LIVE for one in standing.values()))
         for document_id in [*standing, *(one for one in held if one not in standing)]:
-            found = _fault(standing.get(document_id), held.get(document_id), marks, is_at_work=document_id in pending)
+            found = _fault(standing.get(document_id), held.get(document_id), marks, is_at_work=document_id in at_work)
             if found:
                 getattr(report, found).append(document_id)
         newer = {name for name, one in held.items() if name in standing and _is_newer(one, standing[name])}
-        return report, _Held(newer, {name: held[name].others for name in report.given_up})
+        # Of a document that never was live, all that there is was given up.
+        never = [name for name in report.extra if name in standing and _was_never_live(standing[name])]
+        return report, _Held(newer, {name: held[name].others for name in (*report.given_up, *never)})
 
     async def _mend(self, tenant: TenantId, report: IndexReport, held: "_Held") -> None:
-        for document_id in [*report.stale_access, *report.extra, *report.missing]:
+        for document_id in [*report.stale_access, *report.extra, *report.missing, *report.given_up]:
             try:
                 if document_id in report.stale_access:
                     await self._renew_access(tenant, document_id)
+                elif document_id in held.given_up:
+                    await self._forget(tenant, document_id, held.given_up[document_id])
                 else:
                     await self._mend_one(tenant, document_id, forgets_first=document_id in held.newer)
             except (LookupError, ConflictError, InvalidInputError):
                 # One that cannot be mended must not leave the others as they are: an old ACL, a withdrawn document.
                 report.failed.append(document_id)
-        for document_id in report.given_up:
-            for version in held.given_up[document_id]:
-                await self.index.remove(tenant, document_id, version)
         for start in range(0, len(report.without_vectors), _JOBS_PER_COMMIT):
             await self._embed_again(tenant, report.without_vectors[start : start + _JOBS_PER_COMMIT])
 
@@ -129,6 +130,19 @@ class ReconcileIndex:
             # Looked at again, before and after: it may have been renewed. One that does not stand still is left to the next comparison.
             with suppress(LookupError, ConflictError):
                 await AlignDocument(self.database, self.index).run(tenant, document_id)
+
+    async def _forget(self, tenant: TenantId, document_id: DocumentId, versions: Sequence[int]) -> None:
+        """Forget versions, unless there is work on the document again: it may be about to make one of them live."""
+        async with self.database.read() as tx:
+            document = await document_rows.get_document(tx, tenant, document_id)
+            if document is None or await job_rows.documents_at_work(tx, tenant, document_id):
+                return
+        if document.live_version is None:
+            await self.index.remove(tenant, document_id)
+            return
+        for version in versions:
+            if version != document.live_version:
+                await self.index.remove(tenant, document_id, version)
 
     async def _mend_one(self, tenant: TenantId, document_id: DocumentId, *, forgets_first: bool) -> None:
         document = await AlignDocument(self.database, self.index).run(tenant, document_id, forgets_first=forgets_first)
@@ -171,6 +185,10 @@ def _fault(standing: Standing | None, held: IndexedDocument | None, marks: Mappi
     is_embedded = held.vectors == held.chunks and standing.mark == marks.get(standing.collection)
     fault = "given_up" if held.others else "" if is_embedded else "without_vectors"
     return "" if is_at_work else fault
+
+
+def _was_never_live(standing: Standing) -> bool:
+    return standing.live_version is None and standing.state is not DocumentState.WITHDRAWN
 
 
 def _is_newer(held: IndexedDocument, standing: Standing) -> bool:

@@ -112,9 +112,9 @@ async def append_block(tx: Transaction, log: str, block: Block, rows: Sequence[E
     """Store a batch with its references and move the head."""
     events = [_event_values(log, row) for row in rows]
     references = [
-        {"log": log, "kind": reference.kind, "ref": reference.ref[:400], "idx": row.entry.index}
+        {"log": log, "kind": kind, "ref": ref, "idx": row.entry.index}
         for row in rows
-        for reference in dict.fromkeys(row.references)
+        for kind, ref in dict.fromkeys((reference.kind, reference.ref[:400]) for reference in row.references)
     ]
     after = {"size": block.first + block.count, "chain": block.chain, "last_recorded_at": rows[-1].entry.recorded_at}
     values = {"log": log, "first": block.first, "count": block.count, "root": block.root, "chain": block.chain}

@@ -288,10 +288,11 @@ async def figures(tx: Transaction, tenant: TenantId) -> list[QueueFigure]:
     return [QueueFigure(kind, state, *found.get((kind.value, state.value), ())) for kind in JobKind for state in states]
 
 
-async def documents_at_work(tx: Transaction, tenant: TenantId) -> set[DocumentId]:
-    """Documents for which a job waits or runs."""
+async def documents_at_work(tx: Transaction, tenant: TenantId, document_id: DocumentId | None = None) -> set[DocumentId]:
+    """Documents for which a job waits or runs: all, or this one if there is one for it."""
     states = (JobState.QUEUED.value, JobState.RUNNING.value)
-    rows = await tx.connection.execute(select(job.c.document_id).where(job.c.tenant == tenant, job.c.state.in_(states)))
+    statement = select(job.c.document_id).where(job.c.tenant == tenant, job.c.state.in_(states))
+    rows = await tx.connection.execute(statement if document_id is None else statement.where(job.c.document_id == document_id))
     return {DocumentId(name) for (name,) in rows if name is not None}
 
 

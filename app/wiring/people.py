@@ -53,7 +53,7 @@ def identity_for(settings: Settings, stack: AsyncExitStack) -> Identity:
 def _trusting(authority: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=str(authority))
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, ValueError) as error:
         message = f"PORTCULLIS_OIDC_CA_FILE cannot be read as certificates: {authority}."
         raise ConfigurationError(message) from error
 

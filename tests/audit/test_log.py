@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from app.audit.log import AuditLog
 from app.audit.merkle import leaf_hash, verify_inclusion
 from app.audit.notes import open_checkpoint
 from app.audit.signer import CheckpointSigner, RemoteSigner
+from app.domain.audit import Reference
 from app.errors import AuditUnavailableError, ConfigurationError, InvalidInputError
 from app.govern.recovery import AcknowledgeRecovery
+from app.storage.audit_rows import EventQuery
 from tests.audit.conftest import TENANT, Evidence
 from tests.conftest import ROOT
 
@@ -50,6 +53,19 @@ async def test_no_commit_is_reported_as_no_record(evidence: Evidence) -> None:
     [entry] = await evidence.log.record(evidence.event())
     assert (await evidence.verify()).is_intact
     assert entry.index <= 1
+
+
+async def test_records_of_odd_text_are_stored_together_as_they_are(evidence: Evidence) -> None:
+    """On PostgreSQL a batch goes in as arrays, in which a comma, a brace or the word NULL means something."""
+    odd = ("", "NULL", "{a,b}", 'a"b', "a\\b", "a\x00b", ":log", "%s", "\U0001f512", "x" * 400 + "a", "x" * 400 + "b")
+    references = tuple(Reference("document", one) for one in odd)
+    events = [replace(evidence.event(n=n), references=references if n % 2 else ()) for n in range(8)]
+    written = await evidence.log.record(*events)
+    assert (await evidence.verify()).is_intact
+    for one in odd:
+        async with evidence.database.read() as tx:
+            found = await evidence.log.search(tx, TENANT, EventQuery(references=(Reference("document", one[:400]),)))
+        assert [entry.index for entry in found] == [entry.index for entry in reversed(written[1::2])], one
 
 
 async def test_a_record_that_cannot_be_stored_takes_no_other_with_it(evidence: Evidence) -> None:

@@ -105,6 +105,7 @@ async def test_removal_is_effective_for_the_next_search(engine: PassageIndex) ->
 
 async def test_a_version_that_was_given_up_goes_alone(engine: PassageIndex) -> None:
     await publish(engine, facts("a"), "leave request")
+    await publish(engine, facts("other", tenant="elsewhere"), "leave request")
     for version in (2, 3):
         await engine.put_version(facts("a"), version, [chunk("a", "request withdrawn", version=version)])
     await engine.remove(T, DocumentId("a"), 2)

@@ -153,10 +153,13 @@ async def test_a_file_handed_in_again_is_taken_once(gateway: Gateway) -> None:
     assert_problem(await sent(b"Another note.", title="One"), 409, "conflict")
 
 
-async def test_a_batch_that_broke_off_is_finished_by_a_repeat(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its key was free again, and lines without a name of their own became second documents."""
+@pytest.mark.parametrize("external_id", [None, " ", "\u200b", "\u00ad"])
+async def test_a_batch_that_broke_off_is_finished_by_a_repeat(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, external_id: str | None
+) -> None:
+    """Its key was free again, and lines without a name of their own became second documents; one of blanks is none."""
     headers, address = {**gateway.token("hr-partner"), **KEY}, "/v1/collections/hr/documents:batch"
-    lines = b"".join(b'{"text": "Note %d."}\n' % number for number in range(4))
+    lines = b"".join(json.dumps({"text": f"Note {number}.", "external_id": external_id}).encode() + b"\n" for number in range(4))
     run, taken = SubmitDocument.run, []
 
     async def breaking(self: SubmitDocument, caller: Caller, submission: Submission) -> Submitted:

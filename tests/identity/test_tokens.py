@@ -2,6 +2,7 @@
 
 import time
 from base64 import urlsafe_b64encode
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from app.identity.sign_in import ClientRules, SignIn
 from app.identity.subjects import ClaimNames, subject_from_claims, with_purpose
 from app.identity.tokens import TokenRules, TokenVerifier
 from app.sample import SamplePerson
+from app.settings import load_settings
 from app.storage.people_rows import LoginAttempt
+from app.wiring.people import identity_for
 
 ADDRESS = IssuerAddress("http://127.0.0.1:8080", "portcullis", "portcullis-api", is_demo=True)
 ENGINEER = SamplePerson("engineer", "", ("all-employees",), ("lead",), "confidential", ("support",))
@@ -195,6 +198,18 @@ def test_a_code_works_once_and_only_with_its_verifier(tmp_path: Path) -> None:
             issuer.grant({**query, name: value}, "engineer")
     with pytest.raises(InvalidInputError):
         issuer.grant(query, "nobody")
+
+
+async def test_an_authority_that_cannot_be_read_is_named_and_an_empty_one_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTCULLIS_OIDC_CA_FILE", "")
+    settings = load_settings(data=tmp_path, oidc_issuer="https://issuer.example")
+    assert settings.oidc_ca_file is None
+    (tmp_path / "junk.pem").write_text("no certificate", encoding="utf-8")
+    async with AsyncExitStack() as stack:
+        identity_for(settings, stack)
+        for name in (".", "nowhere.pem", "junk.pem", "a\0b"):
+            with pytest.raises(ConfigurationError, match="PORTCULLIS_OIDC_CA_FILE"):
+                identity_for(settings.model_copy(update={"oidc_ca_file": tmp_path / name}), stack)
 
 
 def test_a_purpose_must_be_assigned(tmp_path: Path) -> None:

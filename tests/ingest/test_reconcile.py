@@ -2,20 +2,22 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from app.answer.search import SearchRequest
 from app.domain.access import Acl, AclMode
-from app.domain.content import ChunkId, Document, DocumentState
+from app.domain.content import ChunkId, Document, DocumentId, DocumentState
+from app.domain.ports import PassageIndex
 from app.domain.search import AccessFacts, IndexedChunk, SearchLimits
 from app.index.opensearch.engine import OpenSearchIndex
-from app.ingest.jobs import embed_job
+from app.ingest.jobs import Submission, embed_job
 from app.storage import document_rows, job_rows
-from app.storage.tables import chunk, document_version
+from app.storage.tables import chunk, document_version, job
 from app.wiring import Models, Services, background, open_services
 from tests.conftest import caller_as, gateway_in, settings_in
 
@@ -111,6 +113,56 @@ async def test_a_version_that_a_job_is_about_to_make_live_is_left_alone(services
     assert (await services.reconcile.run(services.tenant, repair=True)).is_right
     held = {one.document_id: one for one in await services.index.inventory(services.tenant)}
     assert held[document.document_id].others == (9,)
+
+
+async def test_a_job_that_is_tried_again_while_its_version_is_forgotten_brings_it_all_the_same(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried again between the repair's last look and its removal: the register served a version that the index had no more."""
+    document, steward = await leave_policy(services), await caller_as(services, "hr-partner")
+    text = Submission("hr", b"Parental leave is sixteen weeks.", "a.md", "text/markdown", external_id=document.external_id)
+    done = await services.submit.run(steward, text)
+    await services.index.put_version(AccessFacts.of(document), done.version, [IndexedChunk(ChunkId("x"), "", "a first try", "", ())])
+    async with services.database.write() as tx:
+        failed = update(job).where(job.c.job_id == done.job_id).values(state="failed", attempts=5)
+        await tx.connection.execute(failed)
+    engine = type(services.index)
+    remove, make_live, asked = engine.remove, engine.make_live, []
+
+    async def slow_make_live(self: PassageIndex, document_id: DocumentId, version: int, facts: AccessFacts | None = None) -> None:
+        if asked:
+            await remove(self, *asked.pop())
+        await make_live(self, document_id, version, facts)
+
+    async def late_remove(_: PassageIndex, *what: object) -> None:
+        asked.append(what)
+        async with services.database.write() as tx:
+            assert await job_rows.retry(tx, services.tenant, done.job_id)
+        monkeypatch.setattr(engine, "make_live", slow_make_live)
+        assert await services.worker.run_once(only_ingest=True)
+
+    monkeypatch.setattr(engine, "remove", late_remove)
+    report = await services.reconcile.run(services.tenant, repair=True)
+    monkeypatch.undo()
+    assert report.given_up == [document.document_id]
+    await services.worker.drain()
+    held = {one.document_id: one for one in await services.index.inventory(services.tenant)}
+    assert held[document.document_id].live_version == (await leave_policy(services)).live_version == done.version
+    assert document.document_id in {name for name, _ in await passages(services, "hr-partner")}
+
+
+async def test_what_a_document_left_that_never_was_live_goes_with_its_facts(services: Services) -> None:
+    steward = await caller_as(services, "hr-partner")
+    done = await services.submit.run(steward, Submission("hr", b"A draft.", "a.md", "text/markdown"))
+    async with services.database.read() as tx:
+        document = await document_rows.get_document(tx, services.tenant, done.document_id)
+    assert document is not None
+    await services.index.put_version(AccessFacts.of(document), 1, [IndexedChunk(ChunkId("x"), "", "a draft", "", ())])
+    assert (await services.reconcile.run(services.tenant, repair=True)).is_right, "its job is about to make it live"
+    async with services.database.write() as tx:
+        await job_rows.cancel_of(tx, done.document_id, datetime.now(UTC))
+    assert (await services.reconcile.run(services.tenant, repair=True)).extra == [done.document_id]
+    assert done.document_id not in {one.document_id for one in await services.index.inventory(services.tenant)}
 
 
 async def test_a_server_mends_before_it_answers(company: Path, models: Models) -> None:

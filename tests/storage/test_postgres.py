@@ -321,6 +321,24 @@ def test_a_migration_gives_up_on_a_held_table_and_goes_on_the_next_time(company:
     schema.check_current(company.url("gateway"), MIGRATIONS)
 
 
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_a_key_that_was_built_before_a_migration_gave_up_is_used_or_built_anew(company: Store, *, is_broken: bool) -> None:
+    schema.downgrade(company.url("deployer"), MIGRATIONS, "0007")
+    with closing(psycopg.connect(company.url("postgres"))) as holder:
+        holder.execute("LOCK TABLE policy_state IN ACCESS SHARE MODE")
+        with pytest.raises(UpstreamUnavailableError, match="db upgrade"):
+            schema.upgrade(company.url("deployer"), MIGRATIONS)
+    with closing(psycopg.connect(company.url("postgres"), autocommit=True)) as connection:
+        connection.execute("INSERT INTO audit_checkpoint VALUES ('portcullis/sample', 2, 'note', now())")
+        built = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'audit_checkpoint_next_key'::regclass"
+        assert connection.execute(built).fetchone() == (True,)
+        if is_broken:
+            connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'audit_checkpoint_next_key'::regclass")
+        schema.upgrade(company.url("deployer"), MIGRATIONS)
+        keys = connection.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'audit_checkpoint'").fetchall()
+    assert keys == [("pk_audit_checkpoint",)]
+
+
 async def test_two_upgrades_at_once_are_one(company: Store) -> None:
     schema.downgrade(company.url("deployer"), MIGRATIONS, "0003")
     await asyncio.gather(*(asyncio.to_thread(schema.upgrade, company.url("deployer"), MIGRATIONS) for _ in range(3)))

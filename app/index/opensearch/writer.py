@@ -129,6 +129,8 @@ class Writer:
         """Delete a version that is not live: the work that would have made it so was called off."""
         done: set[int] = set()
         look = await self._heads.look(document_id, tenant)
+        if look.record is None or look.record.tenant != tenant:
+            return
         while places := _places(look, document_id, done, version):
             place = places[0]
             await self._heads.change((tenant, document_id, place.generation), lambda head: _without_version(head, version), look)

@@ -45,6 +45,8 @@ async def stored(services: Services, document_id: DocumentId) -> int:
 
 
 async def is_found(services: Services) -> bool:
+    # A server shows vectors with its next refresh, a second later at most; until then chunks of so many words rank low.
+    await services.index.inventory(services.tenant)
     request = SearchRequest("What is the quokka allowance?", SearchLimits())
     found = await services.search.run(await caller_as(services, "hr-partner"), request)
     return any("quokka" in one.text for one in found.passages)

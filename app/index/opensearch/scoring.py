@@ -141,7 +141,9 @@ class Scores:
 
     def _take(self, replied: Sequence[Reply]) -> Mapping[_Key, Hit]:
         hits = {(hit.chunk_id, hit.version): hit for hit in map(Hit.of, replied)}
-        new = {key: hit for key, hit in hits.items() if key not in self._hits}
+        # Most of the second list was in the first: scored once, while it says the same.
+        known = self._hits
+        new = {key: hit for key, hit in hits.items() if key not in known or known[key].bag != hit.bag}
         self._hits |= new
         try:
             self._lexical |= {key: _lexical(hit, self._counted, self._shown) for key, hit in new.items()}

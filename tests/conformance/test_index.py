@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -11,8 +12,8 @@ from app.domain.access import Acl, AclMode, Action, ActionRule, Nothing, WholeTe
 from app.domain.content import ChunkId, DocumentId
 from app.domain.identity import Principal, TenantId
 from app.domain.ports import PassageIndex
-from app.domain.search import Candidates, GuardedText, IndexedDocument, IndexQuery, SearchLimits
-from app.errors import ConfigurationError, ConflictError
+from app.domain.search import Candidates, GuardedText, IndexedDocument, IndexQuery, SearchLimits, Vector
+from app.errors import ConfigurationError, ConflictError, UpstreamRefusedError
 from tests.conformance.engines import (
     AUDITOR,
     CLERK,
@@ -101,6 +102,35 @@ async def test_removal_is_effective_for_the_next_search(engine: PassageIndex) ->
     await engine.remove(T, DocumentId("a"))
     assert documents(await find(engine, "leave", EVERYTHING, vector=unit(0)[0])) == set()
     await engine.remove(T, DocumentId("a"))
+
+
+async def test_a_vector_that_is_still_being_made_finds_what_a_given_one_finds(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "leave request", "travel request")
+    await publish(engine, facts("b", sensitivity=3, label="secret"), "request for a merger")
+    query = IndexQuery("request", unit(1)[0], {})
+
+    async def made(vector: Vector | None) -> Vector | None:
+        await asyncio.sleep(0.01)
+        return vector
+
+    for read_filter in (EVERYTHING, Nothing(T)):
+        expected = await engine.search(query, read_filter)
+        for vector, same in ((query.vector, expected), (None, await engine.search(replace(query, vector=None), read_filter))):
+            embedding = asyncio.create_task(made(vector))
+            found = await engine.search(replace(query, vector=unit(0)[0]), read_filter, embedding)
+            assert repr(found) == repr(same)
+            await embedding
+
+
+async def test_a_question_whose_vector_cannot_be_made_fails_and_finds_nothing_less(engine: PassageIndex) -> None:
+    await publish(engine, facts("a"), "leave request")
+
+    async def broken() -> Vector | None:
+        message = "the model broke"
+        raise UpstreamRefusedError(message)
+
+    with pytest.raises(UpstreamRefusedError):
+        await engine.search(IndexQuery("request", None, {}), EVERYTHING, asyncio.create_task(broken()))
 
 
 async def test_a_version_that_was_given_up_goes_alone(engine: PassageIndex) -> None:

@@ -41,6 +41,8 @@ LONGEST = {
     "test_browser.py",
     "test_index_properties.py",
     "test_pages_in_browser.py",
+    "test_keycloak.py",
+    "test_dockerfile.py",
 }
 """Files of a minute and more."""
 

@@ -37,7 +37,7 @@ TIMEOUT_S = 4.0
 def cluster() -> Iterator[OpenSearchNodes]:
     """Three nodes of their own; every test leaves them running."""
     try:
-        made = OpenSearchNodes.make(3)
+        made = OpenSearchNodes.make(3, is_brief=True)
     except NotInstalledError as error:
         missing(f"no OpenSearch: {error}")
     try:

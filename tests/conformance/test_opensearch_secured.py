@@ -28,7 +28,7 @@ OTHER = TenantId("other")
 def node() -> Iterator[OpenSearchNodes]:
     """One secured node, with the gateway's role as the product ships it and an account for the tenant acme."""
     try:
-        made = OpenSearchNodes.make(is_secured=True)
+        made = OpenSearchNodes.make(is_secured=True, is_brief=True)
     except NotInstalledError as error:
         missing(f"no OpenSearch: {error}")
     try:

@@ -106,17 +106,13 @@ def _wait(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def chromium(playwright: Playwright) -> Browser:
-    """A headless Chromium, from PORTCULLIS_CHROMIUM or the PATH."""
-    names = (
-        os.environ.get("PORTCULLIS_CHROMIUM"),
-        shutil.which("chromium"),
-        shutil.which("chromium-browser"),
-        shutil.which("google-chrome"),
-    )
+    """A headless Chromium, from PORTCULLIS_TEST_CHROMIUM or the PATH; first the one without windows, which costs a third of the other."""
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, [os.environ.get("PORTCULLIS_TEST_CHROMIUM"), *map(shutil.which, names)]), None)
     try:
-        return playwright.chromium.launch(executable_path=next((one for one in names if one), None), args=["--no-sandbox"])
+        return playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
     except Error as error:
-        missing(f"no Chromium here: install it or set PORTCULLIS_CHROMIUM ({str(error)[:200]})")
+        missing(f"no Chromium here: install it or set PORTCULLIS_TEST_CHROMIUM ({str(error)[:200]})")
         raise
 
 

@@ -1,6 +1,5 @@
 """The pages in a real browser: no accessibility violation, no sideways scrolling, no script error, in both themes and both widths."""
 
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -10,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from app.web.templating import STATIC
+from tests.e2e.browsing import chromium
 from tests.web.samples import PAGES, rendered
 
 pytestmark = pytest.mark.browser
@@ -47,15 +47,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = os.environ.get("PORTCULLIS_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        try:
-            started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        except Error as error:
-            reason = "no Chromium here: install it or set PORTCULLIS_CHROMIUM"
-            if os.environ.get("CI"):
-                pytest.fail(f"{reason} ({error})")
-            pytest.skip(reason)
+        started = chromium(playwright)
         yield started
         started.close()
 

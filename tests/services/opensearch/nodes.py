@@ -67,19 +67,20 @@ class OpenSearchNodes:
     nodes: tuple[Node, ...]
     heap: str
     is_secured: bool
+    is_brief: bool
     passwords: dict[str, str] = field(default_factory=dict)
     cluster_name: str = field(default_factory=lambda: f"test-{secrets.token_hex(4)}")
 
     @classmethod
-    def make(cls, count: int = 1, *, heap: str = "512m", is_secured: bool = False) -> "OpenSearchNodes":
-        """Prepare a cluster. Raises NotInstalledError when Java or Maven is missing."""
+    def make(cls, count: int = 1, *, heap: str = "512m", is_secured: bool = False, is_brief: bool = False) -> "OpenSearchNodes":
+        """Prepare a cluster; one that `is_brief` starts sooner and never gets fast. Raises NotInstalledError without Java or Maven."""
         java = find_java()
         jars = fetch(java, is_secured=is_secured)
         ports = _free_ports(2 * count)
         nodes = tuple(Node(f"node-{n + 1}", ports[n], ports[count + n]) for n in range(count))
         folder = Path(tempfile.mkdtemp(prefix="opensearch-"))
         passwords = {name: secrets.token_urlsafe(18) for name in ("admin", GATEWAY)} if is_secured else {}
-        made = cls(folder, java, jars, nodes, heap, is_secured, passwords)
+        made = cls(folder, java, jars, nodes, heap, is_secured, is_brief, passwords)
         if is_secured:
             make_certificates(folder / "certs", "gateway")
             write_security_files(folder / "security", java, jars, passwords["admin"])
@@ -173,6 +174,9 @@ class OpenSearchNodes:
         options = [f"-Xms{self.heap}", f"-Xmx{self.heap}", "--enable-native-access=ALL-UNNAMED", f"-Djava.io.tmpdir={home / 'tmp'}"]
         options += ["-Dlog4j.shutdownHookEnabled=false", "-Dlog4j2.disable.jmx=true", "-Djna.nosys=true", "-Dio.netty.noUnsafe=true"]
         options += ["-Dio.netty.noKeySetOptimization=true", f"-XX:ErrorFile={home / 'hs_err.log'}"]
+        if self.is_brief:
+            # A node of a few minutes never earns back what the optimising compiler and a collector with threads of its own cost.
+            options += ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         if "jdk.incubator.vector" in java_modules(self.java):
             options += ["--add-modules", "jdk.incubator.vector"]
         if java_major(self.java) >= 24:

@@ -5,7 +5,7 @@ from tests.services.opensearch.nodes import OpenSearchNodes
 
 
 def _start() -> tuple[OpenSearchNodes, list[str]]:
-    nodes = OpenSearchNodes.make()
+    nodes = OpenSearchNodes.make(is_brief=True)
     try:
         nodes.start()
     except BaseException:

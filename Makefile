@@ -11,6 +11,8 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes --o
 COMPILE := $(UV) pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet
 APT_UPDATE := apt-get update -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=10
 APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
+# Test processes: one more than two processors have, as tests wait. Each takes 1.6 GB.
+WORKERS ?= 3
 PORT ?= 8080
 DATA ?= data
 BENCHES ?= $(wildcard bench/*.py)
@@ -55,10 +57,10 @@ demo: setup ## Set up and open the demo (ONCE=1: run the tour and stop)
 	@$(BIN)/portcullis demo $(if $(ONCE),--once,--port $(PORT) --data $(DATA))
 
 test: setup $(VENV)/.test browser services lint ## Set up and run every test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-laptop: setup $(VENV)/.test browser lint ## The tests that need no OpenSearch and no PostgreSQL; says what it left out
-	@PORTCULLIS_TEST_LAPTOP=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@PORTCULLIS_TEST_LAPTOP=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # ---- the rest ----------------------------------------------------------------------------------------------------------
 lint: $(VENV)/.test ## Style, types, floors and rooms

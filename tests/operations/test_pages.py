@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def metrics() -> set[str]:
     return found
 
 
+@cache
 def defined(kind: str) -> set[str]:
     """Names of every test, or of every event that the program logs."""
     found = set()

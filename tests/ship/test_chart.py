@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import helm_python
 import kubernetes_validate
 import pytest
 import yaml
+from kubernetes_validate import utils
 
 from app.cli import app as commands
 from app.wiring.heartbeat import FILE
@@ -34,6 +37,14 @@ def _of(name: str, kind: str) -> list[Manifest]:
 
 
 # ---- what Kubernetes takes ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schemas_are_read_once() -> Iterator[None]:
+    """The validator reads a megabyte of JSON anew for each object."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "schema_contents", cache(utils.schema_contents))
+        yield
 
 
 @pytest.mark.parametrize("version", KUBERNETES)

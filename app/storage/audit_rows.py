@@ -19,6 +19,7 @@ _PUT_CHECKPOINT = text(
     "INSERT INTO audit_checkpoint (log, size, note, signed_at) VALUES (:log, :size, :note, :signed_at) ON CONFLICT DO NOTHING"
 ).bindparams(bindparam("signed_at", type_=audit_checkpoint.c.signed_at.type))
 
+_ENDS = (EventType.GENERATION_COMPLETED.value, EventType.GENERATION_ABORTED.value, EventType.ANSWER_WITHHELD.value)
 _EVENT_ARRAYS = {
     "idx": "bigint", "event_id": "text", "type": "text", "actor": "text", "outcome": "text",
     "recorded_at": "timestamptz", "leaf": "bytea", "leaf_hash": "bytea",
@@ -175,6 +176,25 @@ async def search(tx: Transaction, log: str, query: EventQuery) -> list[LogEntry]
         statement = statement.where(audit_event.c.idx < query.before)
     statement = statement.order_by(audit_event.c.idx.desc()).limit(query.limit)
     return [_entry(log, row) for row in await tx.connection.execute(statement)]
+
+
+async def without_end(tx: Transaction, log: str, begun: tuple[datetime | None, datetime], limit: int) -> list[LogEntry]:
+    """Generations of which the log holds the beginning only, recorded within [first, last), oldest first, at most `limit`."""
+    about, end, ended = audit_ref.alias(), audit_event.alias(), audit_ref.alias()
+    ends = (
+        select(end.c.idx)
+        .join(ended, (ended.c.log == end.c.log) & (ended.c.idx == end.c.idx))
+        .where(ended.c.log == log, ended.c.kind == about.c.kind, ended.c.ref == about.c.ref, end.c.type.in_(_ENDS))
+    )
+    statement = (
+        _entries(log)
+        .join(about, (about.c.log == audit_event.c.log) & (about.c.idx == audit_event.c.idx) & (about.c.kind == "answer"))
+        .where(audit_event.c.type == EventType.GENERATION_STARTED.value, audit_event.c.recorded_at < begun[1], ~ends.exists())
+    )
+    if begun[0] is not None:
+        statement = statement.where(audit_event.c.recorded_at >= begun[0])
+    rows = await tx.connection.execute(statement.order_by(audit_event.c.idx).limit(limit))
+    return [_entry(log, row) for row in rows]
 
 
 async def actors(tx: Transaction, log: str) -> list[str]:

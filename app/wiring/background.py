@@ -22,6 +22,7 @@ from app.wiring.services import Services
 _RETENTION_EVERY_S = 3600.0
 _RECONCILE_EVERY_S = 60.0
 """A changed redaction profile is in the vectors so soon, and work for them queued."""
+_END_EVERY_S = 60.0
 _LEAD_FOR = timedelta(seconds=30)
 _ASK_AGAIN_S = 5.0
 _log = logger(__name__)
@@ -36,6 +37,7 @@ async def start_background(services: Services, stack: AsyncExitStack) -> None:
         _every(_RETENTION_EVERY_S, lead, lambda: _retain(services)),
         _every(_RECONCILE_EVERY_S, lead, lambda: reconcile(services)),
         _expiring(services, lead),
+        _ending(services, lead),
     ]
     if works:
         tasks.append(services.worker.run_forever())
@@ -135,6 +137,18 @@ async def _expiring(services: Services, lead: Lead) -> None:
             since = until
         except Exception as error:  # noqa: BLE001 - as below
             _note_failure(error)
+
+
+async def _ending(services: Services, lead: Lead) -> None:
+    """Have the log say that a generation broke off whose process was killed."""
+    since: datetime | None = None
+    while True:
+        try:
+            if await lead():
+                since = await services.generations.run(services.tenant, since)
+        except Exception as error:  # noqa: BLE001 - as below
+            _note_failure(error)
+        await asyncio.sleep(_END_EVERY_S)
 
 
 async def _retain(services: Services) -> None:

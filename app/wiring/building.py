@@ -28,6 +28,7 @@ from app.govern.collections import ManageCollections
 from app.govern.document_changes import ChangeDocuments
 from app.govern.documents import ReadDocuments
 from app.govern.explain import ExplainAccess
+from app.govern.generations import EndGenerations
 from app.govern.jobs import TendJobs
 from app.govern.overview import ReviewLog
 from app.govern.policies import ReadPolicy
@@ -166,6 +167,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, detector: Analyzer, 
         policies=ReadPolicy(database, policy),
         sign_ins=RecordSignIn(database, audit, identity.sessions),
         retention=ApplyRetention(database, index, audit, timedelta(days=settings.purge_after_days)),
+        generations=EndGenerations(database, audit),
         trail=trail,
         receipts=ReadReceipts(database, policy, audit),
         overview=ReviewLog(database, policy, audit, trail),

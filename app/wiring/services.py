@@ -19,6 +19,7 @@ from app.govern.collections import ManageCollections
 from app.govern.document_changes import ChangeDocuments
 from app.govern.documents import ReadDocuments
 from app.govern.explain import ExplainAccess
+from app.govern.generations import EndGenerations
 from app.govern.jobs import TendJobs
 from app.govern.overview import ReviewLog
 from app.govern.policies import ReadPolicy
@@ -131,6 +132,7 @@ class Services:
     policies: ReadPolicy
     sign_ins: RecordSignIn
     retention: ApplyRetention
+    generations: EndGenerations
     trail: ReadAuditTrail
     receipts: ReadReceipts
     overview: ReviewLog

@@ -1,0 +1,54 @@
+"""EndGenerations: the record of a generation whose process was killed says in the end that it broke off."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from app.audit import envelope
+from app.audit.events import Happening, by_system
+from app.audit.log import AuditLog, log_name
+from app.domain.audit import AuditEvent, EventType, LogEntry, Reference
+from app.domain.identity import TenantId
+from app.storage import audit_rows
+from app.storage.transaction import Database
+
+LONGEST = timedelta(minutes=30)
+"""More than the slowest model is given, and a gateway then takes to put the end of its work on record."""
+INTERRUPTED = "interrupted"
+_AT_ONCE = 200
+
+
+@dataclass(frozen=True)
+class EndGenerations:
+    """Ends on record what nobody writes any more. Powers: the log."""
+
+    database: Database
+    audit: AuditLog
+    longest: timedelta = LONGEST
+
+    async def run(self, tenant: TenantId, since: datetime | None = None) -> datetime:
+        """Record `generation.aborted` for each generation begun from `since` on, `longest` ago or earlier, that has no end.
+
+        Returns the `since` of the next run: what was begun before it has ended. Run by one process of an installation at a time.
+        """
+        until = datetime.now(UTC) - self.longest
+        while True:
+            async with self.database.read() as tx:
+                left = await audit_rows.without_end(tx, log_name(tenant), (since, until), _AT_ONCE)
+            if left:
+                await self.audit.record(*(_aborted(tenant, entry) for entry in left))
+            if len(left) < _AT_ONCE:
+                return until
+
+
+def _aborted(tenant: TenantId, entry: LogEntry) -> AuditEvent:
+    begun = envelope.parse(entry.leaf)
+    fields = {name: begun["fields"].get(name) for name in ("decision_id", "policy_epoch", "model", "model_kind")}
+    references = tuple(Reference(kind, ref) for kind, ref in begun["refs"])
+    happening = Happening(
+        EventType.GENERATION_ABORTED,
+        reason_code=INTERRUPTED,
+        policy_digest=begun["policy_digest"],
+        references=references,
+        fields={**fields, "context": [], "started": entry.event_id},
+    )
+    return by_system(tenant, happening)

@@ -92,12 +92,16 @@ class ApplyRetention:
         return True
 
     async def _purge(self, tenant: TenantId, document_id: DocumentId, before: datetime) -> bool:
-        async with self.database.write() as tx:
-            # Looked at again, and kept from others: it may have been handed in again since the list was made.
+        async with self.database.read() as tx:
+            # Looked at again: it may have been handed in again since the list was made.
             if not await document_rows.is_due(tx, document_id, before):
                 return False
-            # Again: a withdrawal whose second half was interrupted left its words in the index.
-            await self.index.remove(tenant, document_id)
+        # Again: a withdrawal whose second half was interrupted left its words in the index. Before the turn to write is taken: an index
+        # that hangs must keep nobody else waiting. What is handed in this very moment is put back by whoever compares the two.
+        await self.index.remove(tenant, document_id)
+        async with self.database.write() as tx:
+            if not await document_rows.is_due(tx, document_id, before):
+                return False
             await document_rows.purge_document(tx, document_id)
             happening = Happening(EventType.DOCUMENT_PURGED, references=(about(document_id),))
             await self.audit.record_in(tx, by_system(tenant, happening))

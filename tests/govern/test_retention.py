@@ -90,3 +90,27 @@ async def test_what_is_handed_in_again_meanwhile_is_kept(gateway: Gateway, monke
     found = (await gateway.post("/v1/search", "engineer", {"query": "wombat allowance"})).json()
     assert any("wombat" in one["text"] for one in found["passages"])
     assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+
+
+async def test_others_write_while_the_index_is_asked_and_what_they_hand_in_then_is_found(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The turn to write was held across the request: an index that hung kept every writer waiting."""
+    services = gateway.services
+    document_id = DocumentId(await sample_document(services, "company/travel-policy"))
+    await services.changes.withdraw(await caller_as(services, "administrator"), document_id)
+    kind = type(services.index)
+    remove = kind.remove
+
+    async def handed_in_meanwhile(index: Any, tenant: TenantId, one: DocumentId, *rest: Any) -> None:  # noqa: ANN401 - as the engine's own
+        body = {"title": "Travel", "text": "The wombat allowance is 3 euros a day.", "external_id": "company/travel-policy"}
+        job = (await gateway.post("/v1/collections/company/documents", "administrator", body)).json()
+        await gateway.until_job(job["job_id"], "administrator", "succeeded")
+        await remove(index, tenant, one, *rest)
+
+    monkeypatch.setattr(kind, "remove", handed_in_meanwhile)
+    assert await replace(services.retention, purge_after=timedelta(0)).run(services.tenant) == 0
+    monkeypatch.undo()
+    await services.reconcile.run(services.tenant, repair=True)
+    found = (await gateway.post("/v1/search", "engineer", {"query": "wombat allowance"})).json()
+    assert any("wombat" in one["text"] for one in found["passages"])

@@ -1,7 +1,7 @@
 """EndGenerations: the record of a generation whose process was killed says in the end that it broke off."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from app.audit import envelope
 from app.audit.events import Happening, by_system
@@ -30,9 +30,10 @@ class EndGenerations:
 
         Returns the `since` of the next run: what was begun before it has ended. Run by one process of an installation at a time.
         """
-        until = datetime.now(UTC) - self.longest
+        until: datetime | None = None
         while True:
             async with self.database.read() as tx:
+                until = until or await tx.now() - self.longest
                 left = await audit_rows.without_end(tx, log_name(tenant), (since, until), _AT_ONCE)
             if left:
                 await self.audit.record(*(_aborted(tenant, entry) for entry in left))

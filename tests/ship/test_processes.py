@@ -150,8 +150,8 @@ def test_the_parts_start_in_their_order_and_the_signer_signs_what_the_gateway_wr
         stack.callback(kept.close)
         assert _answers(kept)
         _until(lambda: _signed(published, key) > 0, signer, migrated, "signer")
-        assert worker.poll() is None, migrated.said("worker")
-        assert all((migrated.data(name) / FILE).exists() for name in ("worker", "signer"))
+        _until((migrated.data("signer") / FILE).exists, signer, migrated, "signer")
+        _until((migrated.data("worker") / FILE).exists, worker, migrated, "worker")
         assert set((_ready(port) or {}).values()) == {"ok"}
         time.sleep(max(0.0, idle_since + 6.0 - time.monotonic()))  # five seconds are what the server keeps unless told otherwise
         assert _answers(kept), "a balancer's idle connection was closed"

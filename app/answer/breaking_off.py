@@ -2,9 +2,10 @@
 
 import asyncio
 
+from app.audit.ends import record_end
 from app.audit.log import AuditLog
 from app.domain.audit import AuditEvent
-from app.errors import AuditUnavailableError, NotFoundError, UpstreamUnavailableError
+from app.errors import AuditUnavailableError, UpstreamUnavailableError
 from app.observability import logger
 from app.storage.transaction import Database
 
@@ -16,7 +17,10 @@ _running: set[asyncio.Task[None]] = set()
 
 
 async def record_aborted(database: Database, audit: AuditLog, event: AuditEvent) -> None:
-    """Put `event` on record, in a task of its own: a request whose client left is cancelled at every await, its record must not be."""
+    """Put `event` on record unless the generation has an end there: it may have been completed by a commit that nobody saw the end of.
+
+    In a task of its own: a request whose client left is cancelled at every await, its record must not be.
+    """
     task = asyncio.create_task(_persist(database, audit, event), name="generation-aborted")
     _running.add(task)
     task.add_done_callback(_running.discard)
@@ -27,20 +31,9 @@ async def _persist(database: Database, audit: AuditLog, event: AuditEvent) -> No
     for pause in _PAUSES_S:
         await asyncio.sleep(pause)
         try:
-            if pause and await _is_recorded(database, audit, event):
-                return
-            await audit.record(event)
+            async with database.append() as tx:
+                await record_end(tx, audit, event)
         except (AuditUnavailableError, UpstreamUnavailableError):
             continue
         return
     _log.error("abort_not_recorded", event_id=event.event_id)
-
-
-async def _is_recorded(database: Database, audit: AuditLog, event: AuditEvent) -> bool:
-    """Whether an earlier attempt, of which no confirmation came in time, was committed after all."""
-    try:
-        async with database.read() as tx:
-            await audit.find(tx, event.tenant, event.event_id)
-    except NotFoundError:
-        return False
-    return True

@@ -14,6 +14,7 @@ from app.answer.retrieval import ANSWER_ACTIONS, Evidence, Retrieval, RetrievalR
 from app.answer.search import DENIED, query_on_record, receipt_of
 from app.answer.storing import answer_to_json, open_conversation
 from app.audit.digests import new_salt
+from app.audit.ends import record_end
 from app.audit.events import by_caller, decided
 from app.audit.log import AuditLog
 from app.domain.access import Action, Outcome
@@ -21,13 +22,14 @@ from app.domain.audit import EventType
 from app.domain.content import Answer, AnswerState, ChunkId, EvidenceState, Passage, Receipt
 from app.domain.identity import Caller
 from app.domain.search import Calibration, SearchLimits
-from app.errors import AccessDeniedError
+from app.errors import AccessDeniedError, UpstreamUnavailableError
 from app.observability import ANSWERS, RETRIEVALS
 from app.storage import conversation_rows
 from app.storage.conversation_rows import AnswerRow, Owner
 from app.storage.transaction import Database
 
 NO_EVIDENCE = "No passage answers this."
+_GIVEN_UP = "This answer took so long that it was given up. Ask again."
 CLOSED = "A source of this answer was closed to you while it was written. Ask again."
 
 
@@ -148,7 +150,9 @@ class AnswerQuestion:
         async with self.database.write() as tx:
             if not await self.retrieval.are_granted(tx, caller.subject, self.needs, sources):
                 raise AccessDeniedError(CLOSED)
-            [entry] = await self.audit.record_in(tx, by_caller(caller, completed(answer, writing)))
+            entry = await record_end(tx, self.audit, by_caller(caller, completed(answer, writing)))
+            if entry is None:
+                raise UpstreamUnavailableError(_GIVEN_UP)
             answer = replace(answer, receipt=receipt_of(entry))
             row = AnswerRow(
                 answer.answer_id, answer.conversation_id, answer.question, answer_to_json(answer, writing.salt), answer.created_at

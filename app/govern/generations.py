@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.audit import envelope
+from app.audit.ends import record_end
 from app.audit.events import Happening, by_system
 from app.audit.log import AuditLog, log_name
 from app.domain.audit import AuditEvent, EventType, LogEntry, Reference
@@ -28,15 +29,16 @@ class EndGenerations:
     async def run(self, tenant: TenantId, since: datetime | None = None) -> datetime:
         """Record `generation.aborted` for each generation begun from `since` on, `longest` ago or earlier, that has no end.
 
-        Returns the `since` of the next run: what was begun before it has ended. Run by one process of an installation at a time.
+        Returns the `since` of the next run: what was begun before it has ended.
         """
         until: datetime | None = None
         while True:
             async with self.database.read() as tx:
                 until = until or await tx.now() - self.longest
                 left = await audit_rows.without_end(tx, log_name(tenant), (since, until), _AT_ONCE)
-            if left:
-                await self.audit.record(*(_aborted(tenant, entry) for entry in left))
+            for entry in left:
+                async with self.database.append() as tx:
+                    await record_end(tx, self.audit, _aborted(tenant, entry))
             if len(left) < _AT_ONCE:
                 return until
 

@@ -4,7 +4,7 @@ The row stays as a tombstone, the record for ever.
 """
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from app.audit.events import Happening, by_system
 from app.audit.events import document as about
@@ -35,7 +35,9 @@ class ApplyRetention:
         given up. Each change and its record are one transaction. Returns how many were purged; what
         was handed in with jobs that failed that long ago goes too.
         """
-        now = datetime.now(UTC)
+        async with self.database.read() as tx:
+            # The database's clock: one for all processes, and what is deleted by a wrong one is gone.
+            now = await tx.now()
         await self._withdraw_outlived(tenant, now)
         await self._drop_left_over(tenant, now - self.purge_after)
         before, purged = now - self.purge_after, 0
@@ -83,8 +85,9 @@ class ApplyRetention:
             if document is None or not await document_rows.is_outlived(tx, document_id, before):
                 return False
             changed = replace(document, state=DocumentState.WITHDRAWN, live_version=None, acl_version=document.acl_version + 1)
-            await document_rows.update_document(tx, replace(changed, updated_at=datetime.now(UTC)))
-            await job_rows.cancel_of(tx, document_id, await tx.now())
+            now = await tx.now()
+            await document_rows.update_document(tx, replace(changed, updated_at=now))
+            await job_rows.cancel_of(tx, document_id, now)
             fields: dict[str, JsonValue] = {"acl_version": changed.acl_version, "label": document.label}
             happening = Happening(EventType.DOCUMENT_WITHDRAWN, reason_code="retention", references=(about(document_id),), fields=fields)
             await self.audit.record_in(tx, by_system(tenant, happening))

@@ -1,6 +1,7 @@
 """IngestDocument: from submitted bytes to a live, searchable version. Each step may be repeated without harm."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,11 +16,13 @@ from app.domain.audit import EventType, JsonValue
 from app.domain.content import Document, DocumentState, ParsedDocument
 from app.domain.ports import Analyzer, PassageIndex
 from app.domain.search import AccessFacts
-from app.errors import ConflictError, UnsupportedContentError
+from app.errors import ConflictError, InvalidInputError, UnsupportedContentError
+from app.ingest.alignment import AlignDocument
 from app.ingest.analysis import AnalyzedDocument, Described, analyze_document, indexed_chunks
 from app.ingest.chunking import chunk_document
 from app.ingest.jobs import acl_from_json, embed_job
 from app.policy.book import PolicyBook
+from app.policy.bundle import Bundle
 from app.storage import document_rows, job_rows
 from app.storage.document_shapes import VersionRow
 from app.storage.job_rows import Job
@@ -72,9 +75,9 @@ class IngestDocument:
             try:
                 await self.index.make_live(flipped.document_id, job.version, AccessFacts.of(flipped))
             except ConflictError:
-                # It had failed before it was tried again, and was taken for given up by whoever compared index and register.
-                await self.index.put_version(AccessFacts.of(flipped), job.version, chunks)
-                await self.index.make_live(flipped.document_id, job.version, AccessFacts.of(flipped))
+                # Taken out meanwhile: the document was withdrawn or has a newer version, or this one had failed before it was tried again
+                # and was taken for given up. The register says which.
+                await AlignDocument(self.database, self.index).run(job.tenant, job.document_id)
         elif flipped is None:
             await self.index.remove(job.tenant, job.document_id)
 
@@ -118,10 +121,12 @@ class IngestDocument:
 
     async def _next_facts(self, tx: Transaction, current: Document, job: Job, analyzed: AnalyzedDocument) -> Document:
         payload = job.payload
-        label, sensitivity, acl = _next_access(current, job)
-        # The rank of this moment: a bundle that came into force while the job waited may have raised it.
-        rank = (await self.policy.current(tx, job.tenant)).bundle.rank(label)
-        sensitivity = sensitivity if rank is None else rank
+        # Ranks of this moment: a bundle that came into force while the job waited may have others.
+        bundle = (await self.policy.current(tx, job.tenant)).bundle
+        label, acl = _next_access(current, job, bundle)
+        rank = bundle.rank(label)
+        known = current.sensitivity if label == current.label else payload["sensitivity"]
+        sensitivity = known if rank is None else rank
         is_same = (label, sensitivity, acl) == (current.label, current.sensitivity, current.acl)
         return replace(
             current,
@@ -166,21 +171,33 @@ async def _wanted(tx: Transaction, job: Job) -> Document | None:
     return None if current.live_version is not None and current.live_version > job.version else current
 
 
-def _next_access(current: Document, job: Job) -> tuple[str, int, Acl]:
-    """Label, rank and ACL of the new version: what was asked for with it, else what the document has.
+def _next_access(current: Document, job: Job, bundle: Bundle) -> tuple[str, Acl]:
+    """Label and ACL of the new version: what was asked for with it, else what the document has.
 
-    When access was changed while the job waited, the stricter of the two stands: a revocation must not be undone by a document that
-    was handed in before it, nor a stricter label be lost to a change made without knowing of it.
+    What was changed while the job waited is held against what was asked for, and the stricter stands: a revocation must not be undone by
+    a document that was handed in before it, nor a stricter label be lost to a change made without knowing of it. Raises
+    InvalidInputError where nobody can say which label is stricter.
     """
     payload = job.payload
-    label, sensitivity, acl = current.label, current.sensitivity, current.acl
+    label, acl, asked = current.label, current.acl, payload["label"]
     is_changed = current.acl_version != payload["acl_version"]
-    if payload["label"] is not None and not (is_changed and payload["sensitivity"] <= sensitivity):
-        label, sensitivity = payload["label"], payload["sensitivity"]
+    if asked is not None and asked != label:
+        # Jobs of an earlier release do not say which label the document had.
+        is_relabelled = is_changed and payload.get("label_before") != label
+        label = _stricter_label(label, asked, bundle) if is_relabelled else asked
     if payload["acl"] is not None:
-        asked = acl_from_json(payload["acl"])
-        acl = _stricter(acl, asked) if is_changed else asked
-    return label, sensitivity, acl
+        wanted = acl_from_json(payload["acl"])
+        acl = _stricter(acl, wanted) if is_changed else wanted
+    return label, acl
+
+
+def _stricter_label(one: str, other: str, bundle: Bundle) -> str:
+    """The label of higher rank; one that policy no longer knows opens nothing and ranks above all."""
+    ranks = [math.inf if rank is None else rank for rank in map(bundle.rank, (one, other))]
+    if ranks[0] == ranks[1]:
+        message = "Its label was changed while it waited, to one that ranks like the one it was handed in with. Hand it in again."
+        raise InvalidInputError(message)
+    return one if ranks[0] > ranks[1] else other
 
 
 def _stricter(one: Acl, other: Acl) -> Acl:

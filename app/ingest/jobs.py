@@ -68,17 +68,18 @@ def acl_from_json(value: dict[str, Any]) -> Acl:
     return Acl(AclMode(value["mode"]), allow, deny)
 
 
-def ingest_job(subject: Subject, document: Document, version: int, submission: Submission) -> Job:
+def ingest_job(subject: Subject, document: Document, version: int, submission: Submission, label_before: str) -> Job:
     """The job that turns a submission into a live version.
 
-    `label` and `acl` are what the submitter asked for, `None` where they asked for nothing; `acl_version` is that of the document then,
-    so that a change of access made while the job waits is noticed.
+    `label` and `acl` are what the submitter asked for, `None` where they asked for nothing; `acl_version` and `label_before` are those of
+    the document then, so that a change of access made while the job waits is noticed.
     """
     payload = {
         "file_name": submission.file_name,
         "media_type": submission.media_type,
         "title": submission.title,
         "label": submission.label,
+        "label_before": label_before,
         "sensitivity": document.sensitivity,
         "acl": acl_to_json(submission.acl) if submission.acl else None,
         "acl_version": document.acl_version,

@@ -77,15 +77,29 @@ class RebuildIndex:
     async def _compare(
         self, tenant: TenantId, generation: int
     ) -> tuple[dict[DocumentId, Standing], list[DocumentId], Sequence[DocumentId]]:
-        """(documents that are to be served, those of them that are not yet as they should be, those that should not be there)."""
+        """(documents that are to be served, those of them that are not yet as they should be, those that should not be there).
+
+        What changes meanwhile is written to both generations: it may be as the register had it before or has it after. Where something
+        always changes, there would be no end otherwise.
+        """
+        before = await self._wanted(tenant)
         held = {one.document_id: one for one in await self.generations.held(tenant, generation)}
         serving = {one.document_id: one for one in await self.generations.serving(tenant)}
+        wanted = await self._wanted(tenant)
+        todo = [
+            name
+            for name, one in wanted.items()
+            if not any(_is_right(then, held.get(name), serving.get(name)) for then in (one, before.get(name, one)))
+        ]
+        known = wanted.keys() | before.keys()
+        return wanted, todo, [name for name, one in held.items() if name not in known and (one.live_version is not None or one.chunks)]
+
+    async def _wanted(self, tenant: TenantId) -> dict[DocumentId, Standing]:
+        """How the documents stand that are to be served now."""
         async with self.database.read() as tx:
             standing = await document_rows.standings(tx, tenant)
         now = datetime.now(UTC)
-        wanted = {name: one for name, one in standing.items() if one.is_served_at(now)}
-        todo = [name for name, one in wanted.items() if not _is_right(one, held.get(name), serving.get(name))]
-        return wanted, todo, [name for name, one in held.items() if name not in wanted and (one.live_version is not None or one.chunks)]
+        return {name: one for name, one in standing.items() if one.is_served_at(now)}
 
     async def _copy_all(self, tenant: TenantId, document_ids: Sequence[DocumentId], note: Callable[[int], None]) -> None:
         for done, document_id in enumerate(document_ids):

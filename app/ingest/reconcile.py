@@ -162,6 +162,9 @@ class ReconcileIndex:
                 document = await document_rows.get_document(tx, tenant, document_id)
                 if document is None or document.live_version is None:
                     continue
+                # Another process that compared at the same time has seen to it; should its work be of before, the next comparison tells.
+                if await job_rows.documents_at_work(tx, tenant, document_id):
+                    continue
                 # One that failed is tried again, not joined by another: an index with vectors of another model takes none for days.
                 if not await job_rows.retry_embedding(tx, document_id, document.live_version, _PAUSE):
                     await job_rows.enqueue(tx, embed_job(_SYSTEM, document, document.live_version))

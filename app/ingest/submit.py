@@ -118,7 +118,7 @@ class SubmitDocument:
                 before = replace(before, state=DocumentState.PENDING)
             # Label and ACL of a known document change when the new version goes live, with its text.
             await document_rows.update_document(tx, before, version)
-        job = ingest_job(caller.subject, document, version, submission)
+        job = ingest_job(caller.subject, document, version, submission, (plan.before or document).label)
         await job_rows.enqueue(tx, job)
         taken: dict[str, JsonValue] = {
             "collection": document.collection,

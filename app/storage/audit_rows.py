@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Row, Select, bindparam, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, insert, or_, select, text, update
 
 from app.domain.audit import EventId, EventType, LogEntry, Reference
 from app.storage.tables import audit_block, audit_checkpoint, audit_event, audit_head, audit_ref
@@ -180,21 +180,31 @@ async def search(tx: Transaction, log: str, query: EventQuery) -> list[LogEntry]
 
 async def without_end(tx: Transaction, log: str, begun: tuple[datetime | None, datetime], limit: int) -> list[LogEntry]:
     """Generations of which the log holds the beginning only, recorded within [first, last), oldest first, at most `limit`."""
-    about, end, ended = audit_ref.alias(), audit_event.alias(), audit_ref.alias()
-    ends = (
-        select(end.c.idx)
-        .join(ended, (ended.c.log == end.c.log) & (ended.c.idx == end.c.idx))
-        .where(ended.c.log == log, ended.c.kind == about.c.kind, ended.c.ref == about.c.ref, end.c.type.in_(_ENDS))
-    )
+    about = audit_ref.alias()
     statement = (
         _entries(log)
         .join(about, (about.c.log == audit_event.c.log) & (about.c.idx == audit_event.c.idx) & (about.c.kind == "answer"))
-        .where(audit_event.c.type == EventType.GENERATION_STARTED.value, audit_event.c.recorded_at < begun[1], ~ends.exists())
+        .where(audit_event.c.type == EventType.GENERATION_STARTED.value, audit_event.c.recorded_at < begun[1])
+        .where(~_ends(log, about.c.ref).exists())
     )
     if begun[0] is not None:
         statement = statement.where(audit_event.c.recorded_at >= begun[0])
     rows = await tx.connection.execute(statement.order_by(audit_event.c.idx).limit(limit))
     return [_entry(log, row) for row in rows]
+
+
+async def is_ended(tx: Transaction, log: str, answer: str) -> bool:
+    """Whether the log holds the end of an answer."""
+    return (await tx.connection.execute(_ends(log, answer).limit(1))).first() is not None
+
+
+def _ends(log: str, answer: ColumnElement[str] | str) -> Select[tuple[int]]:
+    end, ended = audit_event.alias(), audit_ref.alias()
+    return (
+        select(end.c.idx)
+        .join(ended, (ended.c.log == end.c.log) & (ended.c.idx == end.c.idx))
+        .where(ended.c.log == log, ended.c.kind == "answer", ended.c.ref == answer, end.c.type.in_(_ENDS))
+    )
 
 
 async def actors(tx: Transaction, log: str) -> list[str]:

@@ -23,6 +23,7 @@ from app.storage.tables import chunk, document, document_version, job
 from app.storage.transaction import Transaction
 
 _CHUNKS_PER_INSERT = 500
+_STANDINGS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +72,27 @@ async def list_documents(tx: Transaction, tenant: TenantId, collection_name: str
 
 
 async def standings(tx: Transaction, tenant: TenantId) -> dict[DocumentId, Standing]:
-    """How every document of the tenant stands, by id."""
-    facts = [document.c[name] for name in ("document_id", "collection", "state", "live_version", "acl_version", "valid_until")]
+    """How every document of the tenant stands, by id; a part at a time, as no statement may take longer than any other."""
+    found: dict[DocumentId, Standing] = {}
+    after = ""
+    while part := await _standings_after(tx, tenant, after):
+        found |= part
+        after = next(reversed(part))
+    return found
+
+
+async def _standings_after(tx: Transaction, tenant: TenantId, after: str) -> dict[DocumentId, Standing]:
+    asked = select(document).where(document.c.tenant == tenant, document.c.document_id > after)
+    some = asked.order_by(document.c.document_id).limit(_STANDINGS_AT_ONCE).subquery()
+    facts = [some.c[name] for name in ("document_id", "collection", "state", "live_version", "acl_version", "valid_until")]
     live, stored = document_version, chunk
-    of_live = (live.c.document_id == document.c.document_id) & (live.c.version == document.c.live_version)
-    of_chunk = (stored.c.document_id == document.c.document_id) & (stored.c.version == document.c.live_version)
+    of_live = (live.c.document_id == some.c.document_id) & (live.c.version == some.c.live_version)
+    of_chunk = (stored.c.document_id == some.c.document_id) & (stored.c.version == some.c.live_version)
     statement = (
         select(*facts, live.c.embedder_digest, func.count(stored.c.chunk_id))
-        .select_from(document.outerjoin(live, of_live).outerjoin(stored, of_chunk))
-        .where(document.c.tenant == tenant)
+        .select_from(some.outerjoin(live, of_live).outerjoin(stored, of_chunk))
         .group_by(*facts, live.c.embedder_digest)
-        .order_by(document.c.document_id)
+        .order_by(some.c.document_id)
     )
     rows = (await tx.connection.execute(statement)).all()
     return {DocumentId(name): Standing(where, DocumentState(state), *rest) for name, where, state, *rest in rows}

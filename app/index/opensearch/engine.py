@@ -107,6 +107,8 @@ class OpenSearchIndex:
         """What the cluster holds now, finished or not. Raises UpstreamUnavailableError when something else is searched than that."""
         await self._require_ready()
         self.serving.alias(tenant)
+        # Or what a swap left behind would be compared for ever, not what is searched.
+        await self.indexes.finish(tenant)
         await self.indexes.require_served(tenant)
         return await inventory.held(self.cluster, self.indexes.heads, tenant)
 

@@ -120,9 +120,15 @@ class Indexes:
         if await self.cluster.ask("POST", "/_aliases", {"actions": [*old, *new]}) is None:
             message = "An index or an alias of this tenant is missing."
             raise UpstreamUnavailableError(message)
-        wanted = Generations(building, present.live, present.own)
-        await self._replace(tenant, wanted, seen)
-        return wanted
+        # Whoever looks in between may write this record first.
+        await self._finished(tenant, (present, seen))
+        return Generations(building, present.live, present.own)
+
+    async def finish(self, tenant: TenantId) -> None:
+        """Write what a swap did not come to write that was cut short once the alias had moved."""
+        found = await self.heads.generations(tenant)
+        if found is not None:
+            await self._finished(tenant, found)
 
     async def drop_other(self, tenant: TenantId) -> bool:
         """Delete all generations but the one that serves: the old one after a swap, an unwanted new one before, what was left of others.
@@ -170,7 +176,8 @@ class Indexes:
             return found
         if await self.served(tenant) != set(self.names(tenant, present, present.building)):
             return found
-        await self._replace(tenant, Generations(present.building, present.live, present.own), seen)
+        with contextlib.suppress(VersionConflictError):
+            await self.heads.put_generations(tenant, Generations(present.building, present.live, present.own), seen)
         return await self._known(tenant)
 
     async def _drop_unknown(self, tenant: TenantId, present: Generations) -> bool:

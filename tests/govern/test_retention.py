@@ -1,7 +1,7 @@
 """What was withdrawn is deleted when its time is up, and not before."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import orjson
@@ -114,3 +114,18 @@ async def test_others_write_while_the_index_is_asked_and_what_they_hand_in_then_
     await services.reconcile.run(services.tenant, repair=True)
     found = (await gateway.post("/v1/search", "engineer", {"query": "wombat allowance"})).json()
     assert any("wombat" in one["text"] for one in found["passages"])
+
+
+async def test_a_clock_that_is_ahead_deletes_nothing(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one process with a wrong clock deleted was gone for all."""
+    document_id = DocumentId(await sample_document(services, "company/travel-policy"))
+    await services.changes.withdraw(await caller_as(services, "administrator"), document_id)
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Ahead":
+            return cls.fromtimestamp((datetime.now(tz) + timedelta(days=3000)).timestamp(), tz)
+
+    monkeypatch.setattr("app.govern.retention.datetime", Ahead)
+    assert await services.retention.run(services.tenant) == 0
+    assert await _versions(services, document_id) >= 1

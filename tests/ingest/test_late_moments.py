@@ -1,13 +1,16 @@
 """What comes in while something else is under way: a renewal beside retention or expiry; work that is called off; old text."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
 
 from app.domain.content import DocumentId, DocumentState
+from app.domain.ports import PassageIndex
 from app.ingest import document as ingesting
 from app.ingest.jobs import Submission
 from app.storage import document_rows, job_rows
@@ -129,3 +132,47 @@ async def test_vectors_that_cannot_be_made_do_not_fill_the_queue(services: Servi
     async with services.database.read() as tx:
         waiting = await job_rows.documents_at_work(tx, services.tenant)
     assert len(waiting) > 40
+
+
+def late_in_the_index(services: Services, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], Awaitable[object]]) -> None:
+    """Have something happen once, between the commit of the next version and its second half in the index."""
+    kind, done = type(services.index), []
+    make_live = kind.make_live
+
+    async def late(index: PassageIndex, *of: Any) -> None:  # noqa: ANN401 - as the engine's own
+        if not done:
+            done.append(True)
+            await meanwhile()
+        await make_live(index, *of)
+
+    monkeypatch.setattr(kind, "make_live", late)
+
+
+async def test_what_is_withdrawn_before_the_index_has_it_live_does_not_come_back(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was found and counted again until the next comparison, and shown to nobody."""
+    document_id, _ = await hand_in(services, OLD)
+    mine, steward = await lease(services), await caller_as(services, "administrator")
+    late_in_the_index(services, monkeypatch, lambda: services.changes.withdraw(steward, document_id))
+    await services.worker.ingest.run(mine)
+    assert document_id not in {one.document_id for one in await services.index.inventory(services.tenant)}
+
+
+async def test_a_worker_that_lost_its_job_does_not_put_its_version_over_a_newer_one(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document_id, _ = await hand_in(services, OLD)
+    mine = await lease(services)
+
+    async def overtaken() -> None:
+        async with services.database.write() as tx:
+            await job_rows.release_leases(tx)
+        await hand_in(services, NEW)
+        await services.worker.drain()
+
+    late_in_the_index(services, monkeypatch, overtaken)
+    await services.worker.ingest.run(mine)
+    held = {one.document_id: one.live_version for one in await services.index.inventory(services.tenant)}
+    assert held[document_id] == 2
+    assert await is_found(services)

@@ -1,6 +1,7 @@
 """The index is built anew beside the one that serves: no search fails or differs meanwhile, and no change made meanwhile is lost."""
 
 import asyncio
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from app.domain.access import Acl, AclMode
 from app.errors import ConfigurationError
+from app.index.opensearch.heads import Heads
 from app.ingest import alignment, rebuild
 from app.ingest.document import IngestDocument
 from app.ingest.rebuild import RebuildIndex
@@ -221,3 +223,66 @@ async def test_what_goes_live_between_comparison_and_swap_is_in_the_new_index(se
     await services.rebuild.run(services.tenant, silent)
     assert await is_found(services)
     assert not (await services.reconcile.run(services.tenant, repair=False)).missing
+
+
+class KilledError(BaseException):
+    """No handler runs."""
+
+
+async def test_a_swap_that_was_cut_off_between_alias_and_record_is_seen_through(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old generation was compared with the register for ever, and what had gone live in it only was found by nobody."""
+    assert services.rebuild is not None
+    await hand_in(services, OLD)
+    await services.worker.drain()
+    await hand_in(services, NEW)
+    mine, reached, go = await lease(services), asyncio.Event(), asyncio.Event()
+    flip, generations = IngestDocument._flip, type(services.rebuild.generations)
+    swap = generations.swap
+
+    async def held_up(*of: Any) -> object:  # noqa: ANN401 - as the flow's own
+        reached.set()
+        await go.wait()
+        return await flip(*of)
+
+    async def killed(*_: object) -> None:
+        raise KilledError
+
+    async def late(*of: Any) -> None:  # noqa: ANN401 - as the engine's own
+        go.set()
+        await working
+        monkeypatch.setattr(Heads, "put_generations", killed)
+        await swap(*of)
+
+    monkeypatch.setattr(IngestDocument, "_flip", held_up)
+    monkeypatch.setattr(generations, "swap", late)
+    working = asyncio.create_task(services.worker.ingest.run(mine))
+    await reached.wait()
+    with pytest.raises(KilledError):
+        await services.rebuild.run(services.tenant, silent)
+    monkeypatch.undo()
+    await services.reconcile.run(services.tenant, repair=True)
+    await services.worker.drain()
+    assert await is_found(services)
+    assert (await services.reconcile.run(services.tenant, repair=False)).is_right
+
+
+async def test_it_comes_to_an_end_where_something_always_changes(services: Services) -> None:
+    """Ten comparisons in a row found something that had changed since the register was read, and the index was blamed."""
+    assert services.rebuild is not None
+    steward = await caller_as(services, "hr-partner")
+    async with services.database.read() as tx:
+        listed = await document_rows.list_documents(tx, services.tenant, "hr", None, 10)
+    mine = [one.document_id for one in listed if one.acl == Acl.inherited() and one.live_version is not None][:3]
+
+    async def busy() -> None:
+        for document_id in itertools.cycle(mine):
+            await services.changes.change_acl(steward, document_id, Acl.inherited())
+
+    changing = asyncio.create_task(busy())
+    await services.rebuild.run(services.tenant, silent)
+    assert not changing.done()
+    changing.cancel()
+    await asyncio.gather(changing, return_exceptions=True)
+    assert (await services.reconcile.run(services.tenant, repair=True)).is_mended

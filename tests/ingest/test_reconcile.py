@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, func, select, update
 
 from app.answer.search import SearchRequest
 from app.domain.access import Acl, AclMode
@@ -285,3 +285,24 @@ async def test_one_document_that_cannot_be_mended_keeps_no_other_from_it(service
     assert report.failed == [lost.document_id] == report.left
     assert not report.is_mended
     assert closed[0].document_id not in {one.document_id for one in await services.index.inventory(services.tenant)}
+
+
+async def test_processes_that_compare_at_once_make_work_once(services: Services) -> None:
+    """Each one that starts compares: four at once had every document embedded four times."""
+    async with services.database.write() as tx:
+        await tx.connection.execute(update(document_version).values(embedder_digest=None))
+    await asyncio.gather(*(services.reconcile.run(services.tenant, repair=True) for _ in range(4)))
+    async with services.database.read() as tx:
+        waiting = select(job.c.document_id, func.count()).where(job.c.kind == "embed", job.c.state == "queued").group_by(job.c.document_id)
+        counts = [count for _, count in await tx.connection.execute(waiting)]
+    assert counts
+    assert set(counts) == {1}
+
+
+async def test_the_register_is_read_a_part_at_a_time(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One statement over all chunks took longer than any may where there are many."""
+    async with services.database.read() as tx:
+        whole = await document_rows.standings(tx, services.tenant)
+        monkeypatch.setattr(document_rows, "_STANDINGS_AT_ONCE", 7)
+        assert list((await document_rows.standings(tx, services.tenant)).items()) == list(whole.items())
+    assert len(whole) > 14

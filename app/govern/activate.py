@@ -42,11 +42,14 @@ def check_folder(folder: Path) -> Check:
     return check_files(read_folder(folder))[1]
 
 
-def _require_cases(check: Check) -> None:
+def require_sound(files: dict[str, str]) -> tuple[Bundle, Check]:
+    """As `check_files`. Raises PolicyInvalidError too when a case comes out otherwise: what is refused by this is never put in force."""
+    bundle, check = check_files(files)
     if check.failures:
         first = check.failures[0]
         message = f"{first.place}: expected {first.expected}, got {first.got} ({first.why}); {len(check.failures)} cases fail"
         raise PolicyInvalidError(message)
+    return bundle, check
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,7 @@ class ActivatePolicyBundle:
         Raises PolicyInvalidError, after the refusal is on record, when they do not load or a case comes out otherwise.
         """
         try:
-            bundle, check = check_files(files)
-            _require_cases(check)
+            bundle, check = require_sound(files)
         except PolicyInvalidError as error:
             await self._refuse(tenant, actor, error)
             raise

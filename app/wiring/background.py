@@ -3,10 +3,11 @@
 import asyncio
 import fcntl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from uuid_utils import uuid7
 
@@ -33,7 +34,7 @@ async def start_background(services: Services, stack: AsyncExitStack) -> None:
     lead, works = await _leadership(services, stack)
     tasks = [
         _every(services.settings.checkpoint_every_s, lead, lambda: _sign(services)),
-        _every(services.settings.policy_poll_s, lead, services.policy_watch.look),
+        _watch_policy(services, lead),
         _every(_RETENTION_EVERY_S, lead, lambda: _retain(services)),
         _every(_RECONCILE_EVERY_S, lead, lambda: reconcile(services)),
         _expiring(services, lead),
@@ -41,6 +42,20 @@ async def start_background(services: Services, stack: AsyncExitStack) -> None:
     ]
     if works:
         tasks.append(services.worker.run_forever())
+    _keep_running(tasks, stack)
+
+
+async def start_watch(services: Services, stack: AsyncExitStack) -> None:
+    """For a server that leaves the work to others: look at the policy folder all the same, and say when it would be refused."""
+
+    async def lead() -> bool:
+        return False
+
+    await services.policy_watch.check()
+    _keep_running([_watch_policy(services, lead)], stack)
+
+
+def _keep_running(tasks: Sequence[Coroutine[Any, Any, None]], stack: AsyncExitStack) -> None:
     running = [asyncio.create_task(task) for task in tasks]
 
     async def stop() -> None:
@@ -123,6 +138,17 @@ async def reconcile(services: Services) -> None:
         kinds = ("missing", "extra", "stale_access", "given_up", "without_vectors", "left", "failed")
         counts = {name: len(getattr(report, name)) for name in kinds}
         _log.warning("index_repaired", documents=report.documents, **counts)
+
+
+async def _watch_policy(services: Services, lead: Lead) -> None:
+    """Put in force what changed, or look whether it could be: one process of an installation does the former."""
+    watch = services.policy_watch
+    while True:
+        await asyncio.sleep(services.settings.policy_poll_s)
+        try:
+            await (watch.look() if await lead() else watch.check())
+        except Exception as error:  # noqa: BLE001 - as below
+            _note_failure(error)
 
 
 async def _expiring(services: Services, lead: Lead) -> None:

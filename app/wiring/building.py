@@ -51,7 +51,7 @@ from app.privacy.late import LateDetector
 from app.settings import DEMO_MARKER, Settings
 from app.storage import schema
 from app.storage.transaction import Database
-from app.wiring.background import note_start, reconcile, start_background
+from app.wiring.background import note_start, reconcile, start_background, start_watch
 from app.wiring.indexes import open_index, rebuild_of
 from app.wiring.people import NO_ISSUER, identity_for
 from app.wiring.services import PolicyWatch, Services
@@ -109,6 +109,8 @@ async def open_services(settings: Settings, *, is_server: bool = False, models: 
             with suppress(UpstreamUnavailableError):
                 await reconcile(services)
             await start_background(services, stack)
+        elif is_server:
+            await start_watch(services, stack)
         if is_server:
             await note_start(services)
         yield services

@@ -14,7 +14,7 @@ from app.domain.content import Collection
 from app.domain.identity import TenantId
 from app.domain.ports import PassageIndex
 from app.errors import ConfigurationError, PolicyInvalidError, PortcullisError
-from app.govern.activate import ActivatePolicyBundle
+from app.govern.activate import ActivatePolicyBundle, require_sound
 from app.govern.collections import ManageCollections
 from app.govern.document_changes import ChangeDocuments
 from app.govern.documents import ReadDocuments
@@ -76,6 +76,7 @@ class PolicyWatch:
         self._tenant = tenant
         self._folder = folder
         self._seen: dict[str, str] | None = None
+        self._checked: dict[str, str] | None = None
         self.problem: str | None = None
 
     async def look(self) -> None:
@@ -100,6 +101,20 @@ class PolicyWatch:
             self._note(error)
         # Only now: a database that was away during the activation leaves the change to be looked at again.
         self._seen = files
+
+    async def check(self) -> None:
+        """Keep the problem of a folder that would be refused, and put nothing in force: where another process does that.
+
+        A gateway that said nothing would go on under the wider rules of before, and nobody would know.
+        """
+        try:
+            files = await asyncio.to_thread(read_folder, self._folder)
+            if files != self._checked:
+                await asyncio.to_thread(require_sound, files)
+            self._checked, self.problem = files, None
+        except PolicyInvalidError as error:
+            self._checked = None
+            self._note(error)
 
     def _note(self, error: PolicyInvalidError) -> None:
         if self.problem != error.detail:

@@ -260,11 +260,15 @@ async def until_ready(gateway: Gateway, status: int) -> dict[str, Any]:
     raise TimeoutError(message)
 
 
-async def test_a_broken_policy_folder_leaves_the_old_policy_standing_and_says_so(company: Path, models: Models, tmp_path: Path) -> None:
+@pytest.mark.parametrize("background", [True, False], ids=["all in one", "beside workers"])
+async def test_a_broken_policy_folder_leaves_the_old_policy_standing_and_says_so(
+    company: Path, models: Models, tmp_path: Path, *, background: bool
+) -> None:
+    """A gateway beside workers said nothing: it went on under the wider rules of before."""
     folder = tmp_path / "policies"
     shutil.copytree(ROOT / "policies", folder)
     sound = (folder / "rules.csv").read_text(encoding="utf-8")
-    async with gateway_in(company, models, policies=folder) as gateway:
+    async with gateway_in(company, models, policies=folder, background=background) as gateway:
         digest = (await gateway.get("/v1/policy/active", "engineer")).json()["digest"]
         for broken in (sound + "nonsense,row\n", "", sound.replace(",allow,", ",perhaps,", 1), sound + "\x00"):
             (folder / "rules.csv").write_text(broken, encoding="utf-8")

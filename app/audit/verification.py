@@ -23,6 +23,8 @@ class LogReport:
     blocks: int = 0
     checkpoint_size: int | None = None
     root: str = ""
+    is_memory_compared: bool = False
+    """Whether the log was held against what the signer remembers: without, one put back from a backup looks whole."""
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -42,7 +44,7 @@ async def verify_log(database: Database, tenant: TenantId, vkey: str, signed: tu
     `signed` is (size, root) from the signer's memory outside the database: a cut tail shows only there.
     """
     log = log_name(tenant)
-    report = LogReport(log)
+    report = LogReport(log, is_memory_compared=signed is not None)
     tree = MerkleTree()
     async with database.read() as tx:
         await _check_entries(tx, log, tree, report)

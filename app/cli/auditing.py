@@ -10,23 +10,38 @@ import typer
 
 from app.cli.options import DataOption, JsonOption, run_with, say, settings_for
 from app.domain.audit import EventId
-from app.wiring import Services, resume_log
+from app.observability import configure_logging
+from app.wiring import Services, resume_log, verify_installation
 
 app = typer.Typer(help="The log: verify, prove, export.", no_args_is_help=True)
+
+_NOT_COMPARED = (
+    "NOT COMPARED with what the signer remembers: a log that was put back or cut would look the same from here. "
+    "Run `portcullis audit verify` where the signer's folder is."
+)
 
 
 @app.command("verify")
 def verify(data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Check the whole log: entries, blocks, references, checkpoints, the signer's memory. Exit 2 when something does not hold.
+    """Check the whole log: entries, blocks, references, checkpoints, and what the signer remembers, where its folder is.
 
-    Example: portcullis audit verify
+    Exit 2 when something does not hold, 3 when all holds but the signer's memory is not here to compare with. Needs the database alone,
+    under the signer's, a gateway's or an auditor's login.
+
+    Example: portcullis audit verify --data signer-data
     """
-    report = run_with(settings_for(data), lambda services: services.trail.verify(services.tenant))
+    configure_logging("ERROR")
+    report = asyncio.run(verify_installation(settings_for(data)))
     head = f"{report.entries} entries in {report.blocks} blocks, checkpoint over {report.checkpoint_size or 0}, root {report.root}"
-    text = "\n".join([*report.problems, f"{'Intact' if report.is_intact else 'NOT INTACT'}: {head}"])
-    say(as_json, {**asdict(report), "is_intact": report.is_intact}, text)
+    found = "Intact" if report.is_memory_compared else "Holds in itself"
+    words = [*report.problems, f"{found if report.is_intact else 'NOT INTACT'}: {head}"]
+    if not report.is_memory_compared:
+        words.append(_NOT_COMPARED)
+    say(as_json, {**asdict(report), "is_intact": report.is_intact}, "\n".join(words))
     if not report.is_intact:
         raise typer.Exit(2)
+    if not report.is_memory_compared:
+        raise typer.Exit(3)
 
 
 @app.command("proof")

@@ -18,6 +18,7 @@ from app.errors import ConfigurationError, UpstreamUnavailableError
 _ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(5795270062)"
 _WAIT_S, _TRIES = 0.2, 600
 _OWNER = "SELECT tableowner FROM pg_tables WHERE schemaname = 'public' AND tablename = 'alembic_version'"
+_OWNS = "SELECT pg_has_role(tableowner, 'USAGE') FROM pg_tables WHERE schemaname = 'public' AND tablename = 'tenant_state'"
 _ROLES = ("portcullis_owner", "portcullis_gateway", "portcullis_auditor", "portcullis_eraser", "portcullis_signer")
 _TOO_MUCH = ("pg_write_all_data", "pg_execute_server_program", "pg_write_server_files", "pg_read_server_files")
 _STANDING = """
@@ -67,8 +68,12 @@ def downgrade(url: str, migrations: Path, revision: str) -> None:
         command.downgrade(_config(connection, migrations), revision)
 
 
-def check_current(url: str, migrations: Path, roles: tuple[str, ...] = ("portcullis_gateway",), tenant: str = "") -> None:
+def check_current(
+    url: str, migrations: Path, roles: tuple[str, ...] = ("portcullis_gateway",), tenant: str = "", *, is_one_enough: bool = False
+) -> None:
     """Raise ConfigurationError, naming what mends it, unless the schema is this build's and the login has these roles and no more rights.
+
+    With `is_one_enough` any of the roles will do: for a command that only looks.
 
     A login that may rewrite the log, sign it or delete from it, pass by the rules of row security, or that is another tenant's is
     refused: whatever the gateway can do, its attacker can.
@@ -76,7 +81,7 @@ def check_current(url: str, migrations: Path, roles: tuple[str, ...] = ("portcul
     script = _script(migrations)
     with _translated(), _engine(url).connect() as connection:
         if connection.dialect.name == "postgresql":
-            _check_login(connection, roles)
+            _check_login(connection, roles, is_one_enough=is_one_enough)
         revision = _revision(connection, script)
         if revision is None or (_knows(script, revision) and revision != script.get_current_head()):
             message = "The database schema is older than this build. Run `portcullis db upgrade`."
@@ -85,20 +90,33 @@ def check_current(url: str, migrations: Path, roles: tuple[str, ...] = ("portcul
             _check_tenant(connection, tenant)
 
 
-def _check_login(connection: Connection, roles: tuple[str, ...]) -> None:
+def check_owner(url: str) -> None:
+    """Raise ConfigurationError, naming the setting, unless the login may do what only the owner of the tables may."""
+    with _translated(), _engine(url).connect() as connection:
+        if connection.dialect.name != "postgresql" or connection.execute(text(_OWNS)).scalar_one_or_none():
+            return
+    message = (
+        "This is for the owner of the database, and the login in use is not: set PORTCULLIS_DATABASE_OWNER_URL, or "
+        "PORTCULLIS_DATABASE_OWNER_URL_FILE, to the owner's address. Nothing was changed."
+    )
+    raise ConfigurationError(message)
+
+
+def _check_login(connection: Connection, roles: tuple[str, ...], *, is_one_enough: bool) -> None:
     is_mighty = connection.execute(text(_STANDING)).scalar_one()
     held = connection.execute(text(_MEMBERSHIPS), {"names": [*_ROLES, *_TOO_MUCH]}).all()
     usable, more = {name for name, is_usable in held if is_usable}, sorted({name for name, _ in held} - set(roles))
-    if not is_mighty and not more and usable >= set(roles):
+    is_enough = bool(usable & set(roles)) if is_one_enough else usable >= set(roles)
+    if not is_mighty and not more and is_enough:
         return
-    which = f"is not in {' and '.join(roles)}"
+    which = f"is not in {(' or ' if is_one_enough else ' and ').join(roles)}"
     if is_mighty:
         which = "may change the log, see every tenant, create things in the database or make roles"
     elif more:
         which = f"is also in {', '.join(more)}"
     message = (
         f"The login of PORTCULLIS_DATABASE_URL {which}. Make one with no other rights: "
-        f"CREATE ROLE … LOGIN PASSWORD '…' IN ROLE {', '.join(roles)}."
+        f"CREATE ROLE … LOGIN PASSWORD '…' IN ROLE {roles[0] if is_one_enough else ', '.join(roles)}."
     )
     raise ConfigurationError(message)
 

@@ -6,7 +6,7 @@ from app.wiring.measuring import prepare_models, rank_set
 from app.wiring.moving import abandon_move, move_store
 from app.wiring.people import demo_issuer
 from app.wiring.services import Identity, Services
-from app.wiring.signing import resume_log, sign_forever, signer_key
+from app.wiring.signing import resume_log, sign_forever, signer_key, verify_installation
 
 __all__ = [
     "Identity",
@@ -24,4 +24,5 @@ __all__ = [
     "resume_log",
     "sign_forever",
     "signer_key",
+    "verify_installation",
 ]

@@ -4,7 +4,8 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from app.audit.log import AuditLog, log_name
-from app.audit.signer import CheckpointSigner
+from app.audit.signer import CheckpointSigner, RemoteSigner
+from app.audit.verification import LogReport, verify_log
 from app.domain.identity import TenantId
 from app.errors import ConfigurationError, PortcullisError
 from app.govern.recovery import NOT_THE_SIGNER, AcknowledgeRecovery
@@ -16,6 +17,12 @@ from app.wiring.background import Leader, hold_file
 from app.wiring.heartbeat import beat
 
 _log = logger(__name__)
+_READERS = ("portcullis_signer", "portcullis_gateway", "portcullis_auditor")
+"""Each of them reads the whole log; a check of it needs no other right."""
+_NO_KEY = (
+    "Nothing here tells whose signatures to check: {} is no signer's folder. Run it where the signer's folder is, naming that with --data, "
+    "or set PORTCULLIS_VERIFIER_KEY to what `portcullis signer --show-key` prints there."
+)
 
 
 def signer_key(settings: Settings) -> str:
@@ -24,15 +31,46 @@ def signer_key(settings: Settings) -> str:
     return CheckpointSigner(settings.data / "signer").verifier_key(log_name(TenantId(settings.tenant)))
 
 
+async def verify_installation(settings: Settings) -> LogReport:
+    """Check the whole log against itself, the published checkpoint and, beside the signer's folder, what the signer remembers.
+
+    Needs the database alone, under the signer's, a gateway's or an auditor's login, and writes nothing. Raises ConfigurationError
+    where there is no log to check or no key to check it with.
+    """
+    tenant, folder = TenantId(settings.tenant), settings.data / "signer"
+    log = log_name(tenant)
+    if not settings.database_url.get_secret_value() and not (settings.data / "portcullis.db").exists():
+        message = f"There is no log in {settings.data}: name the installation's folder with --data, or set PORTCULLIS_DATABASE_URL."
+        raise ConfigurationError(message)
+    own = CheckpointSigner(folder) if CheckpointSigner.is_kept_in(folder) else None
+    signer = RemoteSigner(settings.verifier_key) if settings.verifier_key else own
+    if signer is None:
+        raise ConfigurationError(_NO_KEY.format(folder))
+    schema.check_current(settings.record_url, settings.migrations, _READERS, settings.tenant, is_one_enough=True)
+    key = signer.verifier_key(log)
+    # Before the snapshot: a signer that runs meanwhile remembers more than is in it.
+    seen = own.last_signed(log) if own else None
+    database = Database(settings.record_url, settings.tenant)
+    try:
+        report = await verify_log(database, tenant, key, seen)
+    finally:
+        await database.close()
+    # A memory under another key, or older than what is published, is a copy that somebody left: the signer knows more.
+    later = own.last_signed(log) if own and own.verifier_key(log) == key else None
+    report.is_memory_compared = later is not None and later[0] >= (report.checkpoint_size or 0)
+    return report
+
+
 async def resume_log(settings: Settings, reason: str, *, is_another_signer: bool = False) -> tuple[int, int]:
     """Let records be taken again after somebody looked; returns (entries there, entries signed before).
 
     Runs where the signer's folder is, as the owner of the database: no gateway and no signer may do this by itself. Raises
-    ConfigurationError elsewhere, unless `is_another_signer` says that the folder is lost.
+    ConfigurationError under another login, and elsewhere, unless `is_another_signer` says that the folder is lost.
     """
     folder = settings.data / "signer"
     if not is_another_signer and not CheckpointSigner.is_kept_in(folder):
         raise ConfigurationError(NOT_THE_SIGNER)
+    schema.check_owner(settings.owner_url)
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         if not hold_file(settings.data / "signer.lock", stack):

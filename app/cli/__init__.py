@@ -1,6 +1,7 @@
 """Door: the command line. Every command prints text or, with --json, one JSON object; exit 0 done, 1 failed, 2 gate or usage.
 
-A command's module is imported when the command is called: all of them together import the whole gateway, which takes seconds.
+`audit verify` has a 3 besides, where the signer's memory is not at hand. A command's module is imported when the command is called: all of
+them together import the whole gateway, which takes seconds.
 """
 
 import gc

@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
-import pytest
 from typer.testing import CliRunner
 
 from app.answer.retrieval import SEARCH_ACTIONS
@@ -32,9 +31,14 @@ CREATE ROLE portcullis_auditor NOLOGIN NOBYPASSRLS;
 CREATE ROLE portcullis_eraser NOLOGIN NOBYPASSRLS;
 RESET ROLE;
 GRANT portcullis_owner TO deployer;
+CREATE ROLE gateway LOGIN IN ROLE portcullis_gateway;
+CREATE ROLE signer LOGIN IN ROLE portcullis_signer;
 CREATE ROLE all_in_one LOGIN IN ROLE portcullis_gateway, portcullis_signer;
 """
-"""What a new server needs before a backup goes in: a backup of one database holds no roles. Passwords are left out here."""
+"""What a new server needs before a backup goes in: a backup of one database holds no roles. Passwords are left out here.
+
+The last one is for tests alone, whose gateway signs by itself; no page makes it, and no command of these rehearsals uses it.
+"""
 
 
 def _program(name: str, *arguments: str) -> None:
@@ -118,9 +122,24 @@ async def seen_by_the_index(services: Services, person: str, text: str) -> Candi
     return await services.index.search(IndexQuery(text, vectors[0], {}), snapshot.read_filter(subject, SEARCH_ACTIONS))
 
 
-def resume(folder: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
-    """Run `portcullis audit resume` where the signer's folder is; (exit status, what it printed)."""
-    for key in ("database_url", "database_owner_url"):
-        monkeypatch.setenv(f"PORTCULLIS_{key.upper()}", settings[key])
-    done = CliRunner().invoke(audit_commands, ["resume", "--data", str(folder), *arguments])
+def resume(folder: Path, settings: dict[str, Any], *arguments: str) -> tuple[int, str]:
+    """Run `portcullis audit resume` where the signer's folder is, with the owner's address; (exit status, what it printed)."""
+    owner = settings["database_owner_url"]
+    return _audit({"database_url": _under("signer", settings), "database_owner_url": owner}, "resume", folder, arguments)
+
+
+def verify(folder: Path, settings: dict[str, Any], *arguments: str, login: str = "signer", key: str = "") -> tuple[int, str]:
+    """Run `portcullis audit verify` with nothing but the login of one duty and, elsewhere, the public key; as `resume`."""
+    return _audit({"database_url": _under(login, settings), "verifier_key": key}, "verify", folder, arguments)
+
+
+def _audit(given: dict[str, str], command: str, folder: Path, arguments: tuple[str, ...]) -> tuple[int, str]:
+    environment = {f"PORTCULLIS_{name.upper()}": value for name, value in given.items()}
+    done = CliRunner().invoke(audit_commands, [command, "--data", str(folder), *arguments], env=environment)
     return done.exit_code, done.output
+
+
+def _under(login: str, settings: dict[str, Any]) -> str:
+    address: str = settings["database_url"]
+    assert "//all_in_one@" in address
+    return address.replace("//all_in_one@", f"//{login}@")

@@ -15,7 +15,7 @@ from app.observability import RECHECK_DROPPED
 from app.wiring import Models, Services, open_services, sign_forever
 from tests.conftest import Gateway, gateway_in, login_in, services_noted_in, settings_in
 from tests.e2e.attack import assert_problem, drained, sample_document, trail
-from tests.operations.restoring import ROLES, back_up, put_back, resume, seen_by_the_index, services_of
+from tests.operations.restoring import ROLES, back_up, put_back, resume, seen_by_the_index, services_of, verify
 from tests.services.postgres import FAST, Cluster, Server
 
 columns = ("company",)
@@ -97,6 +97,8 @@ async def test_an_installation_put_back_elsewhere_keeps_its_proofs_and_makes_its
         "opensearch_prefix": f"{settings['opensearch_prefix']}-again",
     }
     (restored / "services.json").write_text(json.dumps({**settings, **moved}), encoding="utf-8")
+    status, words = await asyncio.to_thread(verify, restored, moved)
+    assert (status, words.split(":", 1)[0]) == (0, "Intact"), words
     async with gateway_in(restored, models) as gateway:
         await drained(gateway)
         services = gateway.services
@@ -123,7 +125,7 @@ async def refused_everywhere(gateway: Gateway) -> None:
 
 
 async def test_beside_the_signers_newer_memory_an_older_database_releases_nothing_until_somebody_has_looked(
-    company: Path, models: Models, postgres: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    company: Path, models: Models, postgres: Cluster, tmp_path: Path
 ) -> None:
     """What was recorded since the backup is lost, a revocation among it: the export kept elsewhere names it, and it is done again first."""
     settings = services_noted_in(company)
@@ -147,9 +149,9 @@ async def test_beside_the_signers_newer_memory_an_older_database_releases_nothin
         assert await services.rebuild.confirm(services.tenant)
     async with gateway_in(company, models) as gateway:
         await refused_everywhere(gateway)
-        report = await gateway.services.trail.verify(gateway.services.tenant)
-        assert any("the signer remembers" in one for one in report.problems)
-    status, words = await asyncio.to_thread(resume, company, settings, monkeypatch, "--reason", "older backup put back, case 4711")
+        status, words = await asyncio.to_thread(verify, company, settings)
+        assert (status, "the signer remembers" in words) == (2, True), words
+    status, words = await asyncio.to_thread(resume, company, settings, "--reason", "older backup put back, case 4711")
     assert status == 0, words
     assert f"Records are taken again from entry {size}" in words
     async with gateway_in(company, models) as gateway:
@@ -175,7 +177,8 @@ async def test_a_signer_of_its_own_stops_every_gateway_on_an_older_database(
     company: Path, models: Models, postgres: Cluster, tmp_path: Path
 ) -> None:
     """A gateway that knows the public key alone cannot see it and answers: that is why the signer starts first after a restore."""
-    name, _ = services_of(services_noted_in(company))
+    settings = services_noted_in(company)
+    name, _ = services_of(settings)
     await asyncio.to_thread(back_up, postgres.address(name, "deployer"), tmp_path / "older.dump")
     async with gateway_in(company, models) as gateway:
         key = gateway.services.audit.verifier_key(gateway.services.tenant)
@@ -188,12 +191,16 @@ async def test_a_signer_of_its_own_stops_every_gateway_on_an_older_database(
         shutil.copy(company / one, gateways / one)
     async with gateway_in(gateways, models, verifier_key=key) as gateway:
         await answered(gateway)
+        status, words = await asyncio.to_thread(verify, gateways, settings, login="gateway", key=key)
+        assert (status, "NOT COMPARED" in words) == (3, True), words
         signer = asyncio.create_task(sign_forever(settings_in(company, **login_in(company, "signer"))))
         for _ in range(200):
             if (await gateway.client.get("/readyz")).status_code == 503:
                 break
             await asyncio.sleep(0.05)
         await refused_everywhere(gateway)
+        status, words = await asyncio.to_thread(verify, company, settings)
+        assert (status, "NOT INTACT" in words) == (2, True), words
         signer.cancel()
         await asyncio.gather(signer, return_exceptions=True)
 

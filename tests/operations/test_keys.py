@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from app.audit.log import log_name
 from app.govern.receipts import receipt_problem
 from app.wiring import Models, sign_forever, signer_key
@@ -25,7 +23,7 @@ async def receipt_of(gateway: Gateway, answer: dict[str, Any]) -> dict[str, Any]
 
 
 async def test_after_a_change_of_the_signing_key_old_receipts_hold_under_the_old_one_and_new_ones_under_the_new(
-    company: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+    company: Path, models: Models
 ) -> None:
     """Without a new entry nothing would be signed anew, and each gateway would wait for a checkpoint of a key that signs nothing."""
     async with gateway_in(company, models) as gateway:
@@ -39,7 +37,7 @@ async def test_after_a_change_of_the_signing_key_old_receipts_hold_under_the_old
         assert_problem(await gateway.post("/v1/answers", "engineer", QUESTION), 503, "audit_unavailable")
     signed = company / "signer" / "checkpoints.txt"
     before = signed.stat().st_size
-    status, words = await asyncio.to_thread(resume, company, services_noted_in(company), monkeypatch, "--reason", "new signing key")
+    status, words = await asyncio.to_thread(resume, company, services_noted_in(company), "--reason", "new signing key")
     assert status == 0, words
     assert signed.stat().st_size > before
     signer = asyncio.create_task(sign_forever(settings_in(company, **login_in(company, "signer"))))

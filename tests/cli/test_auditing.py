@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -50,8 +51,14 @@ class Apart:
     async def grow(self) -> None:
         """One entry more, recorded by a gateway and signed by the signer."""
         gateway, signer = Database(self.address("gateway"), TENANT), Database(self.address("signer"), TENANT)
-        now = datetime.now(UTC)
-        event = AuditEvent(EventId(f"evt_{uuid7()}"), EventType.RETRIEVAL_EXECUTED, TENANT, "issuer|engineer", now, "allow", (), {})
+        event = AuditEvent(
+            event_id=EventId(f"evt_{uuid7()}"),
+            type=EventType.RETRIEVAL_EXECUTED,
+            tenant=TENANT,
+            actor="issuer|engineer",
+            occurred_at=datetime.now(UTC),
+            outcome="allow",
+        )
         try:
             await AuditLog(gateway, RemoteSigner(self.key)).record(event)
             await AuditLog(signer, CheckpointSigner(self.folder / "signer")).checkpoint(TENANT)
@@ -139,7 +146,22 @@ def test_the_owners_address_alone_is_enough_to_let_records_be_taken_again(apart:
     back_up(apart.address("deployer"), tmp_path / "older.dump")
     asyncio.run(apart.grow())
     put_back(apart.cluster, apart.name, tmp_path / "older.dump")
-    settings = {"PORTCULLIS_TENANT": TENANT, "PORTCULLIS_DATABASE_OWNER_URL": apart.address("deployer")}
-    done = run("audit", "resume", "--reason", "older backup put back, case 4711", "--data", str(apart.folder), **settings)
+    said, owner = ("--reason", "older backup put back, case 4711"), apart.address("deployer")
+    done = run("audit", "resume", *said, "--data", str(apart.folder), PORTCULLIS_TENANT=TENANT, PORTCULLIS_DATABASE_OWNER_URL=owner)
     assert "Records are taken again from entry 1; 2 had been signed before." in done.stdout
     apart.command("verify", login="signer", status=0)
+
+
+def test_a_given_key_is_replaced_by_another_and_the_memory_goes_on(apart: Apart) -> None:
+    """As a mount gives it: the file can be read and neither written nor moved. `state.json` tells that it is the same signer."""
+    key, old = apart.folder / "signer" / "signing.key", apart.key
+    key.unlink()
+    key.write_bytes(os.urandom(32))
+    key.chmod(0o444)
+    shown = run("signer", "--show-key", "--data", str(apart.folder), PORTCULLIS_TENANT=TENANT).stdout.strip()
+    assert shown not in {"", old}
+    assert "the newest checkpoint does not hold" in apart.command("verify", login="signer", status=2).stdout
+    said = ("resume", "--reason", "new signing key, case 4712")
+    assert "PORTCULLIS_DATABASE_OWNER_URL" in apart.command(*said, login="signer", status=1).stderr
+    apart.command(*said, login="signer", status=0, PORTCULLIS_DATABASE_OWNER_URL=apart.address("deployer"))
+    assert apart.command("verify", login="signer", status=0, PORTCULLIS_VERIFIER_KEY=shown).stdout.startswith("Intact: 2 entries")

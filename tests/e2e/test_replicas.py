@@ -114,7 +114,7 @@ async def test_a_standstill_stops_every_replica_and_is_said_by_readiness(gateway
 
 
 async def test_a_command_that_only_looks_puts_no_policy_in_force(company: Path, models: Models, tmp_path: Path) -> None:
-    """As `portcullis audit verify` opens an installation: on a machine where another policy folder lies, or none is named."""
+    """As `portcullis audit export` opens an installation: on a machine where another policy folder lies, or none is named."""
     async with open_services(settings_in(company), models=models) as services, services.database.read() as tx:
         before = (await tx.connection.exec_driver_sql("SELECT digest FROM policy_state")).scalar_one()
     other = another_revision(company, tmp_path / "other")

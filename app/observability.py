@@ -18,6 +18,8 @@ RECHECK_DROPPED = Counter(
     ("reason",),
     registry=REGISTRY,
 )
+for _reason in ("absent", "behind", "denied"):
+    RECHECK_DROPPED.labels(_reason)  # a series that is born with its first hit is 1 when it is first seen, and nothing seems to have risen
 ANSWERS = Counter("portcullis_answers_total", "Answers by state.", ("state",), registry=REGISTRY)
 AUDIT_REFUSED = Counter("portcullis_audit_refused_total", "Releases refused because the record could not be written.", registry=REGISTRY)
 SIGN_IN_REFUSED = Counter("portcullis_sign_in_refused_total", "Tokens and sign-ins refused, by reason.", ("reason",), registry=REGISTRY)
@@ -27,6 +29,9 @@ QUEUE_OLDEST_S = Gauge(
     "portcullis_queue_oldest_seconds", "Age of the oldest job in the queue, by kind and state.", ("kind", "state"), registry=REGISTRY
 )
 LOG_UNSIGNED = Gauge("portcullis_log_unsigned_entries", "Entries of the log that no checkpoint covers yet.", registry=REGISTRY)
+LOG_UNSIGNED_OLDEST_S = Gauge(
+    "portcullis_log_unsigned_oldest_seconds", "Age of the oldest entry of the log that no checkpoint covers yet.", registry=REGISTRY
+)
 LOG_STANDSTILL = Gauge("portcullis_log_standstill", "1 while the log takes no records until somebody has looked.", registry=REGISTRY)
 STAGE_SECONDS = Histogram("portcullis_stage_seconds", "Time in one stage of a search.", ("stage",), buckets=_SECONDS, registry=REGISTRY)
 

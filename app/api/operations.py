@@ -2,6 +2,7 @@
 
 import html
 import math
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from app.api.dependencies import services_of
 from app.api.problems import EVERY_TYPE
 from app.errors import NotFoundError, PortcullisError
-from app.observability import LOG_STANDSTILL, LOG_UNSIGNED, QUEUE, QUEUE_OLDEST_S, REGISTRY
+from app.observability import LOG_STANDSTILL, LOG_UNSIGNED, LOG_UNSIGNED_OLDEST_S, QUEUE, QUEUE_OLDEST_S, REGISTRY
 from app.wiring import Services
 
 router = APIRouter(tags=["operations"])
@@ -47,15 +48,19 @@ async def _measure(services: Services) -> None:
         # Not what it was before: a figure nobody could read is no number.
         for gauge in (QUEUE, QUEUE_OLDEST_S):
             gauge.clear()
-        LOG_UNSIGNED.set(math.nan)
-        LOG_STANDSTILL.set(math.nan)
+        for figure in (LOG_UNSIGNED, LOG_UNSIGNED_OLDEST_S, LOG_STANDSTILL):
+            figure.set(math.nan)
         return
     for one in upkeep.queue:
         QUEUE.labels(one.kind.value, one.state.value).set(one.jobs)
-        age = (upkeep.now - one.oldest).total_seconds() if one.oldest else 0.0
-        QUEUE_OLDEST_S.labels(one.kind.value, one.state.value).set(max(0.0, age))
+        QUEUE_OLDEST_S.labels(one.kind.value, one.state.value).set(_age(upkeep.now, one.oldest))
     LOG_UNSIGNED.set(upkeep.unsigned)
+    LOG_UNSIGNED_OLDEST_S.set(_age(upkeep.now, upkeep.unsigned_since))
     LOG_STANDSTILL.set(upkeep.is_at_standstill)
+
+
+def _age(now: datetime, since: datetime | None) -> float:
+    return max(0.0, (now - since).total_seconds()) if since else 0.0
 
 
 @router.get("/problems/{name}", response_class=HTMLResponse)

@@ -13,11 +13,12 @@ from app.storage.transaction import Database
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """The same for every process of an installation. `unsigned`: entries of the log that no checkpoint covers yet."""
+    """The same for every process of an installation. `unsigned`: entries of the log that no checkpoint covers yet, since the oldest."""
 
     now: datetime
     queue: Sequence[QueueFigure]
     unsigned: int
+    unsigned_since: datetime | None
     is_at_standstill: bool
 
 
@@ -32,6 +33,9 @@ class ReadUpkeep:
         log = log_name(tenant)
         async with self.database.read() as tx:
             head, checkpoint = await audit_rows.read_head(tx, log), await audit_rows.latest_checkpoint(tx, log)
-            unsigned = (head.size if head else 0) - (checkpoint[0] if checkpoint else 0)
+            signed = checkpoint[0] if checkpoint else 0
+            unsigned = max(0, (head.size if head else 0) - signed)
+            oldest = await audit_rows.event_columns(tx, log, signed, 1) if unsigned else []
+            since = oldest[0][-1] if oldest else None
             is_at_standstill = await tenant_rows.standstill(tx, tenant) is not None
-            return Upkeep(await tx.now(), await job_rows.figures(tx, tenant), max(0, unsigned), is_at_standstill)
+            return Upkeep(await tx.now(), await job_rows.figures(tx, tenant), unsigned, since, is_at_standstill)

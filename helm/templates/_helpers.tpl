@@ -105,7 +105,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* The environment of gateway and worker: addresses and names; every secret is a file. */}}
+{{/* The environment that gateway and worker share: addresses and names; every secret is a file. */}}
 {{- define "portcullis.environment" -}}
 - {name: PORTCULLIS_TENANT, value: {{ .Values.tenant | quote }}}
 - {name: PORTCULLIS_DATA, value: /data}
@@ -133,6 +133,16 @@ topologySpreadConstraints:
 - {name: PORTCULLIS_OIDC_ISSUER, value: {{ .Values.oidc.issuer | quote }}}
 - {name: PORTCULLIS_OIDC_AUDIENCE, value: {{ .Values.oidc.audience | quote }}}
 - {name: PORTCULLIS_OIDC_CLIENT_ID, value: {{ .Values.oidc.clientId | quote }}}
+{{- if include "portcullis.policyItems" . }}
+- {name: PORTCULLIS_POLICIES, value: /policies}
+{{- end }}
+{{- range $name, $value := .Values.settings }}
+- {name: {{ printf "PORTCULLIS_%s" (upper $name) }}, value: {{ include "portcullis.scalar" $value | quote }}}
+{{- end }}
+{{- end -}}
+
+{{/* What only the gateway is told: how it proves itself to the issuer, and where the model is. A worker takes strangers' files apart. */}}
+{{- define "portcullis.gatewayEnvironment" -}}
 {{- if .Values.oidc.existingSecret }}
 - {name: PORTCULLIS_OIDC_CLIENT_SECRET_FILE, value: /run/secrets/portcullis/oidc-client-secret}
 {{- end }}
@@ -143,12 +153,6 @@ topologySpreadConstraints:
 {{- if .Values.llm.existingSecret }}
 - {name: PORTCULLIS_LLM_API_KEY_FILE, value: /run/secrets/portcullis/llm-api-key}
 {{- end }}
-{{- end }}
-{{- if include "portcullis.policyItems" . }}
-- {name: PORTCULLIS_POLICIES, value: /policies}
-{{- end }}
-{{- range $name, $value := .Values.settings }}
-- {name: {{ printf "PORTCULLIS_%s" (upper $name) }}, value: {{ include "portcullis.scalar" $value | quote }}}
 {{- end }}
 {{- end -}}
 
@@ -163,7 +167,7 @@ topologySpreadConstraints:
 {{- end -}}
 {{- end -}}
 
-{{/* The secrets of gateway and worker as one folder of files. */}}
+{{/* The secrets that gateway and worker share, as one folder of files; `portcullis.gatewaySecrets` goes on with the gateway's own. */}}
 {{- define "portcullis.secrets" -}}
 - name: secrets
   projected:
@@ -182,6 +186,9 @@ topologySpreadConstraints:
           items: [{key: {{ .certificateKey | quote }}, path: opensearch-client.crt}, {key: {{ .privateKeyKey | quote }}, path: opensearch-client.key}]
       {{- end }}
       {{- end }}
+{{- end -}}
+
+{{- define "portcullis.gatewaySecrets" -}}
       {{- if .Values.oidc.existingSecret }}
       - secret: {name: {{ .Values.oidc.existingSecret | quote }}, items: [{key: {{ .Values.oidc.clientSecretKey | quote }}, path: oidc-client-secret}]}
       {{- end }}
@@ -204,8 +211,14 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
+{{/* Volumes of a pod: root, component. */}}
 {{- define "portcullis.volumes" -}}
+{{- $isGateway := eq .component "gateway" -}}
+{{- with .root -}}
 {{ include "portcullis.secrets" . }}
+{{- if $isGateway }}
+{{- include "portcullis.gatewaySecrets" . }}
+{{- end }}
 {{ include "portcullis.scratch" . }}
 {{- include "portcullis.trustVolume" . }}
 {{- if .Values.opensearch.caConfigMap }}
@@ -213,6 +226,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- if include "portcullis.policyItems" . }}
 - {name: policies, configMap: {name: {{ include "portcullis.policyConfigMap" . | quote }}}}
+{{- end }}
 {{- end }}
 {{- end -}}
 

@@ -29,7 +29,7 @@ REASONS = ("absent", "behind", "denied")
 @pytest.mark.parametrize("alert", RULES)
 def test_an_alert_asks_for_routes_and_reasons_that_are_counted(alert: str) -> None:
     known = {
-        "route": {route.path for router in ROUTERS for route in router.routes if hasattr(route, "path")},  # type: ignore[attr-defined]
+        "route": {route.path for router in ROUTERS for route in router.routes if hasattr(route, "path")},
         "reason": set(REASONS),
         "status": {"500", "503"},
         "state": {"queued", "failed"},
@@ -40,7 +40,7 @@ def test_an_alert_asks_for_routes_and_reasons_that_are_counted(alert: str) -> No
 
 
 def test_hits_that_were_taken_back_are_counted_from_nothing_in_a_fresh_process() -> None:
-    show = "from app.observability import REGISTRY; from prometheus_client import generate_latest; print(generate_latest(REGISTRY).decode())"
+    show = "from app.observability import REGISTRY; from prometheus_client import generate_latest as show; print(show(REGISTRY).decode())"
     page = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for reason in REASONS:
         assert f'portcullis_recheck_dropped_total{{reason="{reason}"}} 0.0' in page
@@ -66,7 +66,7 @@ async def test_a_gateway_that_is_not_ready_is_counted_where_the_alert_looks(comp
         assert (await figures(gateway))[name] == before + 1
 
 
-async def test_what_pages_about_the_signer_is_the_age_of_the_oldest_entry_and_not_that_there_are_some(company: Path, models: Models) -> None:
+async def test_what_pages_about_the_signer_is_the_age_of_the_oldest_entry(company: Path, models: Models) -> None:
     assert "portcullis_log_unsigned_oldest_seconds" in RULES["PortcullisUnsigned"]["expr"]
     name = "portcullis_log_unsigned_oldest_seconds"
     async with gateway_in(company, models, background=False) as gateway:

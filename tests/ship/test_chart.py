@@ -188,7 +188,7 @@ def test_the_chart_makes_no_secret(name: str) -> None:
 
 @pytest.mark.parametrize("name", RENDERED)
 def test_each_secret_is_seen_by_one_duty(name: str) -> None:
-    """The owner's login belongs to the migrations, the signer's login and key to the signer; gateway and worker share the rest."""
+    """The owner's login belongs to the migrations, the signer's login and key to the signer, the way to issuer and model to the gateway."""
 
     def seen(one: Manifest) -> set[tuple[str, str]]:
         assert one.pod
@@ -202,6 +202,10 @@ def test_each_secret_is_seen_by_one_duty(name: str) -> None:
     for duty, keys in pods.items():
         assert duty == "migrations" or owner not in {secret for secret, _ in keys}
         assert duty == "signer" or keys & pods["signer"] == set()
+    own = {(SETS[name].get(part, {}).get("existingSecret"), key) for part, key in (("oidc", "client-secret"), ("llm", "api-key"))}
+    own = {one for one in own if one[0]}
+    assert name == "bootstrap" or pods["gateway"] - pods["worker"] == own, "the worker takes strangers' files apart"
+    assert name == "bootstrap" or pods["worker"] <= pods["gateway"]
 
 
 # ---- each process ----------------------------------------------------------------------------------------------------------
@@ -292,6 +296,14 @@ def test_settings_arrive_as_the_gateway_reads_them() -> None:
     assert environment["PORTCULLIS_LLM_IS_EXTERNAL"] == "true"
     assert _one("full", "StatefulSet", "-signer").environment["PORTCULLIS_CHECKPOINT_EVERY_S"] == "0.5"
     assert _one("token", "Deployment", "-gateway").environment["PORTCULLIS_LLM_IS_EXTERNAL"] == "false"
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_the_worker_is_told_what_the_gateway_is_but_for_issuer_secret_and_model(name: str) -> None:
+    gateway, worker = _one(name, "Deployment", "-gateway").environment, _one(name, "Deployment", "-worker").environment
+    assert worker.items() <= gateway.items()
+    own = {"PORTCULLIS_HOST", "PORTCULLIS_PORT", "PORTCULLIS_OIDC_CLIENT_SECRET_FILE"}
+    assert {one for one in gateway.keys() - worker.keys() if not one.startswith("PORTCULLIS_LLM_")} <= own
 
 
 def test_notes_say_what_to_do_next() -> None:

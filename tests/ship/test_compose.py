@@ -123,6 +123,7 @@ def test_each_secret_is_seen_by_those_who_need_it_and_by_nobody_else(compose: di
     assert seen["database_signer_url"] == {"signer"}
     assert seen["database_superuser_password"] == {"postgres"}
     assert seen["database_gateway_url"] == {"gateway", "worker"}
+    assert seen["oidc_client_secret"] == {"gateway", "keycloak"}, "the worker takes strangers' files apart and signs nobody in"
     assert seen["keycloak_administrator_password"] == {"keycloak"}
     assert seen["opensearch_key"] == {"opensearch"}
 
@@ -150,9 +151,17 @@ def test_every_variable_of_ours_is_a_setting_and_each_process_gets_the_settings_
     environment = {name: compose["services"][name]["environment"] for name in OURS}
     assert environment["gateway"]["PORTCULLIS_BACKGROUND"] == "false", "work and signatures have processes of their own"
     assert json.loads(environment["gateway"]["PORTCULLIS_OPENSEARCH_URL"]) == ["https://opensearch:9200"]
-    assert environment["gateway"] == environment["worker"]
+    own = {"PORTCULLIS_OIDC_CLIENT_SECRET_FILE"}
+    assert {name: value for name, value in environment["gateway"].items() if name not in own} == environment["worker"]
+    assert own <= environment["gateway"].keys()
     assert "PORTCULLIS_DATABASE_OWNER_URL_FILE" not in environment["gateway"]
     assert set(environment["migrate"]) == {"PORTCULLIS_DATA", "PORTCULLIS_DATABASE_OWNER_URL_FILE"}
+
+
+def test_the_database_takes_as_many_connections_as_its_page_reckons() -> None:
+    page = (ROOT / "docs" / "operations" / "postgresql.md").read_text(encoding="utf-8")
+    (each, more), (most,) = re.findall(r"≥ (\d+) × \(gateways \+ workers\) \+ (\d+)", page)[0], re.findall(r"max_connections=(\d+)", TEXT)
+    assert int(most) >= int(each) * 2 + int(more)
 
 
 def test_each_command_is_one_of_the_command_line() -> None:

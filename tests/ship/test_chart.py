@@ -3,8 +3,12 @@
 import json
 import logging
 import re
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from functools import cache
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -309,3 +313,25 @@ def test_the_worker_is_told_what_the_gateway_is_but_for_issuer_secret_and_model(
 def test_notes_say_what_to_do_next() -> None:
     assert "signer --show-key" in chart.notes(SETS["bootstrap"])
     assert "https://ask.example.org" in chart.notes(SETS["minimal"])
+
+
+def test_notes_show_what_is_missing_when_something_is() -> None:
+    """`/readyz` says it with a 503, which most clients take for a failure and keep for themselves."""
+
+    class NotReady(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503)
+            self.end_headers()
+            self.wfile.write(b"not_ready: " + self.path.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nobody has to read it."""
+
+    (code,) = re.findall(r'python -c "([^"]+)"', chart.notes(SETS["minimal"]))
+    with HTTPServer(("127.0.0.1", 0), NotReady) as server:
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        here = code.replace("8080", str(server.server_port))
+        done = subprocess.run([sys.executable, "-c", here], capture_output=True, text=True, check=False)
+        answering.join()
+    assert (done.returncode, done.stdout.strip()) == (0, "not_ready: /readyz")

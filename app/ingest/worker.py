@@ -19,6 +19,7 @@ from app.errors import (
     ConfigurationError,
     InvalidInputError,
     LimitExceededError,
+    PortcullisError,
     UpstreamRefusedError,
     UpstreamUnavailableError,
 )
@@ -70,7 +71,8 @@ class Worker:
         while True:
             try:
                 turn = await self._run_next((kind,), is_likely=turn is _Turn.WORKED)
-            except (UpstreamUnavailableError, AuditUnavailableError):
+            except PortcullisError:
+                # Of whatever kind: a lane that ends takes the other one with it, and nobody works any more.
                 turn = _Turn.PUT_OFF
             if turn is _Turn.PUT_OFF:
                 # Every job would fail alike: looking at them all would only wear them and the part that comes back.

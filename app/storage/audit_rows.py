@@ -178,17 +178,16 @@ async def search(tx: Transaction, log: str, query: EventQuery) -> list[LogEntry]
     return [_entry(log, row) for row in await tx.connection.execute(statement)]
 
 
-async def without_end(tx: Transaction, log: str, begun: tuple[datetime | None, datetime], limit: int) -> list[LogEntry]:
+async def without_end(tx: Transaction, log: str, begun: tuple[datetime, datetime], limit: int) -> list[LogEntry]:
     """Generations of which the log holds the beginning only, recorded within [first, last), oldest first, at most `limit`."""
     about = audit_ref.alias()
     statement = (
         _entries(log)
         .join(about, (about.c.log == audit_event.c.log) & (about.c.idx == audit_event.c.idx) & (about.c.kind == "answer"))
         .where(audit_event.c.type == EventType.GENERATION_STARTED.value, audit_event.c.recorded_at < begun[1])
+        .where(audit_event.c.recorded_at >= begun[0])
         .where(~_ends(log, about.c.ref).exists())
     )
-    if begun[0] is not None:
-        statement = statement.where(audit_event.c.recorded_at >= begun[0])
     rows = await tx.connection.execute(statement.order_by(audit_event.c.idx).limit(limit))
     return [_entry(log, row) for row in rows]
 

@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None, models: Models | None = None) -
     )
     application.add_middleware(RequestContext, max_body_bytes=settings.max_body_bytes, max_document_bytes=settings.max_document_bytes)
     install(application, web.wants_page, web.problem_page)
-    for router in api.ROUTERS:
-        application.include_router(router)
+    for router in (*api.ROUTERS, *web.ROUTERS):
+        application.router.routes.extend(router.routes)  # complete as they are: `include_router` builds each anew on the first request
     web.mount(application)
     return application

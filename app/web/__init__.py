@@ -10,14 +10,13 @@ from app.web import asking, demo_issuer, officers, records, reference, signing, 
 from app.web.dependencies import SignInNeededError
 from app.web.templating import STATIC, page
 
+ROUTERS = tuple(module.router for module in (signing, themes, asking, records, officers, reference, demo_issuer))
 _TITLES = {401: "Sign in first", 403: "Not allowed", 404: "Nothing here", 413: "Too large", 422: "Not understood", 503: "Try again shortly"}
 
 
 def mount(application: FastAPI) -> None:
-    """Add the pages to `application`."""
+    """Add what the pages need beside their routes to `application`."""
     application.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for module in (signing, themes, asking, records, officers, reference, demo_issuer):
-        application.include_router(module.router)
     application.add_exception_handler(SignInNeededError, _to_sign_in)
 
 

@@ -22,7 +22,7 @@ from app.domain.audit import EventType
 from app.domain.content import Answer, AnswerState, ChunkId, EvidenceState, Passage, Receipt
 from app.domain.identity import Caller
 from app.domain.search import Calibration, SearchLimits
-from app.errors import AccessDeniedError, UpstreamUnavailableError
+from app.errors import AccessDeniedError, NotFoundError, UpstreamUnavailableError
 from app.observability import ANSWERS, RETRIEVALS
 from app.storage import conversation_rows
 from app.storage.conversation_rows import AnswerRow, Owner
@@ -88,7 +88,7 @@ class AnswerQuestion:
         if evidence.decision.outcome is Outcome.DENY:
             await self._deny(caller, question, evidence)
         passages, citations = passages_of(weighed), citations_of(weighed, passages_of(weighed))
-        writing = Writing(f"ans_{uuid7()}", conversation_id, new_salt(), self.writer.model)
+        writing = Writing(f"ans_{uuid7()}", conversation_id, new_salt(), self.writer.model, question.conversation_id is not None)
         state = AnswerState.ANSWERED if weighed.state is EvidenceState.FOUND else AnswerState.CLOSEST_PASSAGES
         if weighed.state is EvidenceState.NOTHING or not citations:
             state, passages = AnswerState.REFUSED, ()
@@ -158,6 +158,9 @@ class AnswerQuestion:
                 answer.answer_id, answer.conversation_id, answer.question, answer_to_json(answer, writing.salt), answer.created_at
             )
             if not await conversation_rows.touch(tx, owner, answer.conversation_id, answer.created_at):
+                if writing.continues:
+                    # Deleted meanwhile: it must not come back with its next answer.
+                    raise NotFoundError
                 await conversation_rows.create(tx, owner, answer.conversation_id, answer.created_at)
             await conversation_rows.put_answer(tx, owner, row)
         ANSWERS.labels(answer.state.value).inc()

@@ -13,12 +13,16 @@ from app.domain.content import Answer, ModelUse, Passage
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """One answer in the making. `salt` opens the commitment in the log and stays with the answer."""
+    """One answer in the making. `salt` opens the commitment in the log and stays with the answer.
+
+    `continues` tells that the conversation was there before.
+    """
 
     answer_id: str
     conversation_id: str
     salt: str
     model: ModelUse
+    continues: bool = False
 
 
 def started(decision: Decision, writing: Writing, passages: Sequence[Passage]) -> Happening:

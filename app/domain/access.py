@@ -64,6 +64,10 @@ class Acl:
         return cls(AclMode.INHERIT)
 
 
+UNKNOWN_RANK = 2**31 - 1
+"""That of a label which policy does not know: above every clearance."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """What policy is asked about. A collection as a whole has its default label and an inheriting ACL."""

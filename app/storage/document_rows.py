@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Select, and_, case, delete, exists, func, insert, select, update
 
+from app.domain.access import UNKNOWN_RANK
 from app.domain.content import Document, DocumentId, DocumentState
 from app.domain.identity import TenantId
 from app.storage.document_shapes import (
@@ -24,6 +25,7 @@ from app.storage.transaction import Transaction
 
 _CHUNKS_PER_INSERT = 500
 _STANDINGS_AT_ONCE = 2_000
+_RANKED_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,14 +219,23 @@ async def changed_since(tx: Transaction, tenant: TenantId, document_ids: Sequenc
 
 
 async def put_ranks(tx: Transaction, tenant: TenantId, ranks: Mapping[str, int], moment: datetime) -> int:
-    """Give documents the ranks their labels have now; returns how many had another one. Their access counts as changed."""
+    """Give documents the ranks their labels have now; returns how many had another one. Their access counts as changed.
+
+    A label without a rank, as policy no longer knows it, opens nothing to anybody: rules about it are gone, and those for any label would.
+    """
     changed = 0
-    for label, rank in ranks.items():
-        other = (document.c.tenant == tenant, document.c.label == label, document.c.sensitivity != rank)
+    ranked = [(document.c.label == label, rank) for label, rank in ranks.items()]
+    for which, rank in [*ranked, (document.c.label.not_in(list(ranks)), UNKNOWN_RANK)]:
+        # A part at a time: no statement may take longer than any other, or the stricter rules would never come into force.
+        other = select(document.c.document_id).where(document.c.tenant == tenant, which, document.c.sensitivity != rank)
+        some = document.c.document_id.in_(other.limit(_RANKED_AT_ONCE))
         # A withdrawn one too, since it may be handed in again; but the time of its withdrawal stays.
         since = case((document.c.state == DocumentState.WITHDRAWN.value, document.c.updated_at), else_=moment)
         values = {"sensitivity": rank, "acl_version": document.c.acl_version + 1, "updated_at": since}
-        changed += (await tx.connection.execute(update(document).where(*other).values(**values))).rowcount
+        done = _RANKED_AT_ONCE
+        while done == _RANKED_AT_ONCE:
+            done = (await tx.connection.execute(update(document).where(some).values(**values))).rowcount
+            changed += done
     return changed
 
 

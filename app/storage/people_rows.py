@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 
 from app.domain.identity import SubjectId, TenantId
 from app.storage.tables import idempotency, known_subject, login_attempt, pending_question, web_session
@@ -102,16 +102,21 @@ async def end_sessions(
 ) -> list[SubjectId]:
     """Forget the sessions of a subject, of the issuer's session that `sid_digest` names, or of both where both are given.
 
-    Returns whose they were. Without a `sid_digest` those whose token was issued after `until` stay.
+    Returns whose they were. Where a session is named only, a subject's others stay, but for those that have no name and may be meant;
+    where none is named, or it has no name, those whose token was issued after `until` stay.
     """
     meant = [web_session.c.tenant == tenant]
     if subject_id is not None:
         meant.append(web_session.c.subject_id == subject_id)
+    # Both times are the issuer's; the build before this one kept no such time.
+    is_earlier = func.coalesce(web_session.c.issued_at, web_session.c.created_at) <= until
+    is_named = web_session.c.sid_digest == sid_digest
     if sid_digest is None:
-        # Both times are the issuer's; the build before this one kept no such time.
-        meant.append(func.coalesce(web_session.c.issued_at, web_session.c.created_at) <= until)
+        meant.append(is_earlier)
+    elif subject_id is None:
+        meant.append(is_named)
     else:
-        meant.append(web_session.c.sid_digest == sid_digest)
+        meant.append(or_(is_named, web_session.c.sid_digest.is_(None) & is_earlier))
     whose = (await tx.connection.execute(delete(web_session).where(*meant).returning(web_session.c.subject_id))).scalars().all()
     return [SubjectId(one) for one in whose]
 

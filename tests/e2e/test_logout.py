@@ -55,6 +55,14 @@ async def test_the_end_of_one_session_of_the_issuer_leaves_the_person_their_othe
     assert [(await one.get("/ask")).status_code for one in (phone, phone, desk)] == [303, 303, 200]
 
 
+async def test_the_end_of_a_persons_session_ends_those_of_theirs_that_have_no_name(gateway: Gateway) -> None:
+    """The issuer named person and session; ours, opened with a token without a name, may be the one meant, and went on."""
+    who = (("engineer", None), ("engineer", "phone"), ("engineer", "desk"), ("hr-partner", None))
+    browsers = [await signed_in(gateway, *one) for one in who]
+    assert await tell(gateway, logout_token(gateway, sid="phone")) == 200
+    assert [(await one.get("/ask")).status_code for one in browsers] == [303, 303, 200, 200]
+
+
 async def test_a_replica_whose_clock_is_ahead_or_whose_build_is_older_saves_nobody(gateway: Gateway) -> None:
     """When a session began is told by the issuer's clock; the build before this one kept neither that nor the issuer's name for it."""
     ahead, older, named = [await signed_in(gateway, *who) for who in (("engineer", None), ("hr-partner", "desk"), ("engineer", "phone"))]

@@ -16,7 +16,7 @@ from app.domain.audit import EventType, Reference
 from app.domain.content import Answer
 from app.domain.identity import Caller
 from app.domain.search import SearchLimits
-from app.errors import OutcomeUnknownError, UpstreamUnavailableError
+from app.errors import NotFoundError, OutcomeUnknownError, UpstreamUnavailableError
 from app.govern import generations
 from app.storage.audit_rows import EventQuery
 from app.storage.transaction import Database, Transaction
@@ -150,3 +150,20 @@ async def test_whoever_leaves_at_whatever_moment_leaves_one_end(services: Servic
         await asyncio.gather(task, return_exceptions=True)
         await settled()
         assert len(await ends(services, answer)) == 1, attempt
+
+
+async def test_a_conversation_deleted_while_its_answer_is_written_stays_deleted(services: Services) -> None:
+    """It was made again for the answer."""
+    caller = await caller_as(services, "engineer")
+    first = [one async for one in services.answer.run(caller, ASKED)][-1]
+    assert isinstance(first, Answer)
+
+    async def ask() -> None:
+        async for event in services.answer.run(caller, replace(ASKED, conversation_id=first.conversation_id)):
+            if isinstance(event, Started):
+                await services.history.delete(caller, first.conversation_id)
+
+    with pytest.raises(NotFoundError):
+        await ask()
+    with pytest.raises(NotFoundError):
+        await services.history.conversation(caller, first.conversation_id)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.access import Acl, AclMode
+from app.domain.access import UNKNOWN_RANK, Acl, AclMode
 from app.domain.content import Document, DocumentId
 from app.domain.identity import Principal
 from app.ingest.document import IngestDocument
@@ -93,3 +93,47 @@ async def test_of_two_labels_of_one_rank_nobody_knows_which_and_the_old_version_
     meanwhile(monkeypatch, lambda: gateway.services.changes.change_label(steward, document_id, "partner"))
     assert await seen(gateway, await hand_in(gateway, SECRET, "board", "quarantined")) == ("partner", 1, False)
     assert await seen(gateway, await hand_in(gateway, SECRET, "board")) == ("board", 1, False)
+
+
+WIDE = "".join(f"group:sample|all-employees,sample,hr,*,{action},*,allow,Own\n" for action in ("search", "read"))
+SHUT = "".join(f"group:sample|all-employees,sample,hr,board,{action},*,deny,Own\n" for action in ("search", "read"))
+
+
+async def activate(gateway: Gateway, rules: str, labels: str = "") -> None:
+    """Policy of the sample company with these rules and labels more."""
+    files = {name: text for name, text in read_folder(ROOT / "policies").items() if not name.startswith("cases/")}
+    files |= {"rules.csv": files["rules.csv"].rstrip() + "\n" + rules, "labels.yaml": files["labels.yaml"].rstrip() + "\n" + labels}
+    await gateway.services.activate.run(gateway.services.tenant, files, "user:administrator")
+
+
+@pytest.mark.parametrize("is_waiting", [False, True], ids=["live", "waiting"])
+async def test_a_label_that_policy_no_longer_knows_opens_nothing_until_it_is_known_again(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, *, is_waiting: bool
+) -> None:
+    """Rules that shut it went with it, and those for any label opened it to all."""
+    await activate(gateway, WIDE + SHUT, "  board: 1\n")
+    if is_waiting:
+        meanwhile(monkeypatch, lambda: activate(gateway, WIDE))
+    document_id = await hand_in(gateway, SECRET, "board")
+    if not is_waiting:
+        await activate(gateway, WIDE)
+    assert await seen(gateway, document_id) == ("board", UNKNOWN_RANK, False)
+    await gateway.services.reconcile.run(gateway.services.tenant, repair=True)
+    assert await seen(gateway, document_id) == ("board", UNKNOWN_RANK, False)
+    await activate(gateway, WIDE, "  board: 1\n")
+    await gateway.services.reconcile.run(gateway.services.tenant, repair=True)
+    assert await seen(gateway, document_id) == ("board", 1, True)
+
+
+async def test_ranks_are_raised_a_part_at_a_time(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One statement over 400,000 documents was cut off, and the stricter bundle never came into force."""
+    services = gateway.services
+    monkeypatch.setattr(document_rows, "_RANKED_AT_ONCE", 3)
+    async with services.database.read() as tx:
+        ranks = (await services.policy.current(tx, services.tenant)).bundle.labels
+    async with services.database.write() as tx:
+        raised = await document_rows.put_ranks(tx, services.tenant, {name: rank + 1 for name, rank in ranks.items()}, await tx.now())
+        again = await document_rows.put_ranks(tx, services.tenant, {name: rank + 1 for name, rank in ranks.items()}, await tx.now())
+        total = len(await document_rows.standings(tx, services.tenant))
+    assert (raised, again) == (total, 0)
+    assert total > 9

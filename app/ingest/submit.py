@@ -33,13 +33,14 @@ class Submitted:
 
 
 class _Plan(NamedTuple):
-    """The document as it will be, what it is now, and the decision."""
+    """The document as it will be, what it is now, and the decision. `must_say_label`: nobody said which label its new text has."""
 
     document: Document
     before: Document | None
     version: int
     decision: Decision
     may_read: bool
+    must_say_label: bool
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class SubmitDocument:
         """Queue the ingest of `submission`.
 
         Raises NotFoundError for a collection the subject may not see, AccessDeniedError when they may read but not add,
-        InvalidInputError for an unknown label, whether or not there is such a collection. A refusal is on record before its error
-        is raised.
+        InvalidInputError for an unknown label, whether or not there is such a collection, and for text without a label over that of
+        somebody else which has a lower one than is usual. A refusal is on record before its error is raised.
         """
         submission = cleaned(submission)
         async with self.database.write() as tx:
@@ -64,6 +65,9 @@ class SubmitDocument:
             _check_label(snapshot, submission.label)
             plan = await self._plan(tx, snapshot, caller.subject, submission)
             if plan is not None and plan.decision.outcome is Outcome.ALLOW:
+                if plan.must_say_label:
+                    message = f"Somebody else handed this document in as {plan.document.label}, below what is usual here. Say its label."
+                    raise InvalidInputError(message, pointer="/label")
                 return await self._accept(tx, caller, submission, plan)
         fields: dict[str, JsonValue] = {"action": Action.INGEST.value}
         if plan is None:
@@ -97,14 +101,17 @@ class SubmitDocument:
         document = _planned(collection, submission, snapshot, before)
         # Adding is a right on a collection under a label: a document's own readers need not include who hands it in.
         wanted = [(Action.INGEST, replace(document.resource(), acl=Acl.inherited()))]
-        if known is not None:
-            wanted += await _rights_to_replace(tx, subject, *known, document)
+        is_own = known is None or await job_rows.last_submitter(tx, known[0].document_id, known[1]) == subject.subject_id
+        if before is not None:
+            wanted += _rights_to_replace(before, document, is_own=is_own)
         decisions = [snapshot.decide(subject, action, resource) for action, resource in wanted]
         decision = next((one for one in decisions if one.outcome is Outcome.DENY), decisions[0])
         rank = snapshot.bundle.rank(collection.default_label) or 0
         default = Resource(subject.tenant, collection.name, frozenset({collection.default_label}), rank, Acl.inherited())
         may_read = snapshot.decide(subject, Action.READ, default).outcome is Outcome.ALLOW
-        return _Plan(document, before, known[1] + 1 if known else 1, decision, may_read)
+        # Whoever claims an id first must not decide who reads what another one hands in under it.
+        must_say_label = submission.label is None and not is_own and document.sensitivity < rank
+        return _Plan(document, before, known[1] + 1 if known else 1, decision, may_read, must_say_label)
 
     async def _accept(self, tx: Transaction, caller: Caller, submission: Submission, plan: _Plan) -> Submitted:
         document, version = plan.document, plan.version
@@ -132,15 +139,12 @@ class SubmitDocument:
         return Submitted(document.document_id, version, job.job_id)
 
 
-async def _rights_to_replace(
-    tx: Transaction, subject: Subject, before: Document, last_version: int, after: Document
-) -> list[tuple[Action, Resource]]:
+def _rights_to_replace(before: Document, after: Document, *, is_own: bool) -> list[tuple[Action, Resource]]:
     """What it takes to put a new version over a known document.
 
     Its ACL holds for whoever replaces it, except for who handed in its last version; a new label or ACL is a change of access like any
     other, or the right to add text would be one to open somebody else's.
     """
-    is_own = await job_rows.last_submitter(tx, before.document_id, last_version) == subject.subject_id
     resource = before.resource()
     wanted = [(Action.INGEST, replace(resource, acl=Acl.inherited()) if is_own else resource)]
     if (after.label, after.acl) != (before.label, before.acl):

@@ -12,6 +12,7 @@ from app.ingest.document import IngestDocument
 from app.policy.bundle import read_folder
 from app.storage import document_rows
 from tests.conftest import ROOT, Gateway, caller_as
+from tests.e2e.attack import assert_problem
 
 columns = ("laptop", "company")
 SECRET = "The wombat merger is worth 3 euros."
@@ -137,3 +138,23 @@ async def test_ranks_are_raised_a_part_at_a_time(gateway: Gateway, monkeypatch: 
         total = len(await document_rows.standings(tx, services.tenant))
     assert (raised, again) == (total, 0)
     assert total > 9
+
+
+@pytest.mark.parametrize("is_live", [True, False], ids=["live", "waiting"])
+async def test_who_claims_an_id_first_does_not_choose_who_reads_what_another_hands_in_under_it(gateway: Gateway, *, is_live: bool) -> None:
+    """An administrator, who may not change access, handed in a public placeholder; salaries under the same id went live as public."""
+    claim = {"title": "Deal", "text": "Later.", "label": "public", "external_id": "deal"}
+    taken = await gateway.post("/v1/collections/hr/documents", "administrator", claim)
+    assert taken.status_code == 202, taken.text
+    if is_live:
+        await gateway.until_job(taken.json()["job_id"], "administrator", "succeeded")
+    real = {"title": "Deal", "text": SECRET, "external_id": "deal"}
+    refused = await gateway.post("/v1/collections/hr/documents", "hr-partner", real)
+    assert_problem(refused, 422, "invalid-input")
+    assert "Say its label" in refused.json()["detail"]
+    assert await seen(gateway, await hand_in(gateway, SECRET, "internal")) == ("internal", 1, True)
+    contractor = (await gateway.post("/v1/search", "contractor", {"query": "wombat merger"})).json()
+    assert not any("wombat" in one["text"] for one in contractor.get("passages", []))
+    # Their own from now on, and no lower than usual: nothing to say.
+    again = await gateway.post("/v1/collections/hr/documents", "hr-partner", real)
+    assert again.status_code == 202, again.text

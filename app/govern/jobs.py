@@ -1,15 +1,16 @@
 """TendJobs: what was handed in and did not get in: stewards see why, have it tried again or call it off. On record with the change."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from app.audit.events import by_caller, decided
 from app.audit.events import document as about
 from app.audit.log import AuditLog
-from app.domain.access import Action, Decision, Outcome
+from app.domain.access import Acl, AclMode, Action, Decision, Outcome
 from app.domain.audit import EventType
-from app.domain.identity import Caller, TenantId
-from app.errors import ConflictError, NotFoundError
+from app.domain.identity import Caller, Principal, TenantId
+from app.errors import AccessDeniedError, ConflictError, NotFoundError
 from app.govern.document_rights import READ_ACTIONS, first_denial
 from app.policy.book import PolicyBook
 from app.policy.snapshot import Snapshot
@@ -41,7 +42,11 @@ class TendJobs:
             return (await self._found(tx, caller, job_id))[0]
 
     async def retry(self, caller: Caller, job_id: str) -> None:
-        """Try a failed job again from the start. Raises NotFoundError, and ConflictError when it did not fail or its content is gone."""
+        """Try a failed job again from the start. Raises NotFoundError, and ConflictError when it did not fail or its content is gone.
+
+        Raises AccessDeniedError (recorded) when it would change who may read the document, and the caller may not: rights are those of now,
+        not of when it was handed in.
+        """
         await self._change(caller, job_id, EventType.JOB_RETRIED, job_rows.retry)
 
     async def cancel(self, caller: Caller, job_id: str) -> None:
@@ -55,11 +60,29 @@ class TendJobs:
             job, decision = await self._found(tx, caller, job_id)
             if decision.outcome is Outcome.DENY:
                 decision = await self._own_decision(tx, caller, job)
-            if not await change(tx, caller.subject.tenant, job_id):
+            refusal = await self._refusal(tx, caller, job) if event is EventType.JOB_RETRIED else None
+            if refusal is None and not await change(tx, caller.subject.tenant, job_id):
                 message = f"This job is {job.state.value}: there is nothing to do."
                 raise ConflictError(message)
             fields = {"kind": job.kind.value, "version": job.version}
-            await self.audit.record_in(tx, by_caller(caller, decided(event, decision, (about(job.document_id),), fields)))
+            happening = decided(event, decision, (about(job.document_id),), fields)
+            if refusal is not None:
+                happening = decided(EventType.ACTION_DENIED, refusal, (about(job.document_id),), {"action": Action.ACL_WRITE.value})
+            await self.audit.record_in(tx, by_caller(caller, happening))
+        if refusal is not None:
+            message = "Trying this again would change who may read the document, and you may not. Call it off and hand the text in anew."
+            raise AccessDeniedError(message, decision_id=refusal.decision_id)
+
+    async def _refusal(self, tx: Transaction, caller: Caller, job: Job) -> Decision | None:
+        """What forbids the caller the change of access that a job brings with it; `None` when it brings none, or they may."""
+        snapshot = await self.policy.current(tx, caller.subject.tenant)
+        document = await document_rows.get_document(tx, caller.subject.tenant, job.document_id)
+        label, acl = job.payload.get("label"), job.payload.get("acl")
+        if document is None or (label in {None, document.label} and (acl is None or _acl(acl) == document.acl)):
+            return None
+        after = replace(document, label=label or document.label, sensitivity=snapshot.bundle.rank(label or document.label) or 0)
+        decisions = [first_denial(snapshot, caller, one, (Action.ACL_WRITE,)) for one in (document, after)]
+        return next((one for one in decisions if one is not None and one.outcome is Outcome.DENY), None)
 
     async def _own_decision(self, tx: Transaction, caller: Caller, job: Job) -> Decision:
         """What lets a person change a job of their own whose document they may not read: the right to hand in. Raises NotFoundError."""
@@ -85,3 +108,8 @@ class TendJobs:
         decision = first_denial(snapshot, caller, document, (*READ_ACTIONS, Action.INGEST))
         is_theirs = job.submitted_by == caller.subject.subject_id
         return decision if decision is not None and (decision.outcome is Outcome.ALLOW or is_theirs) else None
+
+
+def _acl(asked: Mapping[str, Any]) -> Acl:
+    """The ACL that a job's payload asks for."""
+    return Acl(AclMode(asked["mode"]), frozenset(map(Principal, asked["allow"])), frozenset(map(Principal, asked["deny"])))

@@ -8,13 +8,14 @@ from app.errors import ConfigurationError
 from app.policy.bundle import read_folder
 from app.storage import job_rows
 from tests.conftest import ROOT, Gateway
+from tests.e2e.attack import assert_problem, trail
 
 columns = ("laptop", "company")
 _REASON = "The index holds vectors of another model: rebuild it."
 BODY = {"title": "Dead letter", "text": "The okapi allowance is 7 euros.", "external_id": "okapi"}
 
 
-async def failed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> str:
+async def failed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, body: dict[str, str] = BODY) -> str:
     """The id of a job that failed as often as it may."""
     monkeypatch.setattr(job_rows, "MAX_ATTEMPTS", 1)
 
@@ -24,7 +25,7 @@ async def failed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> str:
     with monkeypatch.context() as patch:
         for services in {id(one): one for one in gateway.replicas}.values():
             patch.setattr(services.index, "put_version", wrong)
-        handed_in = (await gateway.post("/v1/collections/hr/documents", "hr-partner", BODY)).json()
+        handed_in = (await gateway.post("/v1/collections/hr/documents", "hr-partner", body)).json()
         await gateway.until_job(handed_in["job_id"], "hr-partner", "failed")
     return str(handed_in["job_id"])
 
@@ -69,3 +70,20 @@ async def test_whoever_lost_the_right_to_hand_in_has_nothing_tried_again(gateway
     for path in ("retry", "cancel"):
         assert (await gateway.post(f"/v1/jobs/{job_id}/{path}", "hr-partner", {})).status_code == 404
     assert (await gateway.get(f"/v1/jobs/{job_id}", "hr-partner")).json()["state"] == "failed"
+
+
+async def test_trying_again_changes_no_label_that_nobody_may_change_any_more(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever handed it in with a lower label may not change labels any more: handed in anew it was refused, tried again not."""
+    body = {**BODY, "label": "confidential"}
+    taken = (await gateway.post("/v1/collections/hr/documents", "hr-partner", body)).json()
+    await gateway.until_job(taken["job_id"], "hr-partner", "succeeded")
+    job_id = await failed(gateway, monkeypatch, {**BODY, "label": "internal"})
+    files = {name: text for name, text in read_folder(ROOT / "policies").items() if not name.startswith("cases/")}
+    files["rules.csv"] = "\n".join(line for line in files["rules.csv"].splitlines() if ",hr,*,acl.write," not in line) + "\n"
+    await gateway.services.activate.run(gateway.services.tenant, files, "user:administrator")
+    body = assert_problem(await gateway.post(f"/v1/jobs/{job_id}/retry", "hr-partner", {}), 403)
+    assert body["decision_id"].startswith("dec_")
+    assert (await gateway.get(f"/v1/jobs/{job_id}", "hr-partner")).json()["state"] == "failed"
+    document = (await gateway.get(f"/v1/documents/{taken['document_id']}", "hr-partner")).json()
+    assert document["label"] == "confidential"
+    assert (await trail(gateway.services))[-1]["type"] == "action.denied"

@@ -150,7 +150,7 @@ async def test_who_claims_an_id_first_does_not_choose_who_reads_what_another_han
         await gateway.until_job(taken.json()["job_id"], "administrator", "succeeded")
     real = {"title": "Deal", "text": SECRET, "external_id": "deal"}
     refused = await gateway.post("/v1/collections/hr/documents", "hr-partner", real)
-    assert_problem(refused, 422, "invalid-input")
+    assert_problem(refused, 422)
     assert "Say its label" in refused.json()["detail"]
     assert await seen(gateway, await hand_in(gateway, SECRET, "internal")) == ("internal", 1, True)
     contractor = (await gateway.post("/v1/search", "contractor", {"query": "wombat merger"})).json()

@@ -86,4 +86,4 @@ async def test_trying_again_changes_no_label_that_nobody_may_change_any_more(gat
     assert (await gateway.get(f"/v1/jobs/{job_id}", "hr-partner")).json()["state"] == "failed"
     document = (await gateway.get(f"/v1/documents/{taken['document_id']}", "hr-partner")).json()
     assert document["label"] == "confidential"
-    assert (await trail(gateway.services))[-1]["type"] == "action.denied"
+    assert "action.denied" in {one["type"] for one in (await trail(gateway.services))[-3:]}

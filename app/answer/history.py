@@ -2,21 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.answer.ranking import RankedChunk
 from app.answer.retrieval import SEARCH_ACTIONS, Found, render_all
 from app.answer.search import receipt_of
 from app.answer.storing import shown_digest
-from app.audit.events import Happening, by_caller
+from app.audit.events import Happening, by_caller, decided
 from app.audit.log import AuditLog
+from app.domain.access import Action, Outcome
 from app.domain.audit import EventType, Reference
 from app.domain.content import ChunkId, DocumentId
 from app.domain.identity import Caller
 from app.domain.search import Candidate
-from app.errors import NotFoundError
+from app.errors import AccessDeniedError, NotFoundError
 from app.policy.book import PolicyBook
+from app.policy.snapshot import gateway_resource
 from app.privacy.book import RedactionBook
 from app.storage import conversation_rows, passage_rows
 from app.storage.conversation_rows import AnswerRow, ConversationRow, Owner
@@ -24,6 +26,8 @@ from app.storage.transaction import Database
 
 SEALED_SOURCE = "source_not_open"
 SEALED_RENDERING = "rendering_changed"
+DELIVERED_WITHIN = timedelta(minutes=5)
+"""So long an answer's own page is how it arrives; later it is history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,10 @@ class Line:
 
 @dataclass(frozen=True)
 class ReadHistory:
-    """Reads and deletes a caller's own conversations. Powers: policy, rendering, the register, the log."""
+    """Reads and deletes a caller's own conversations. Powers: policy, rendering, the register, the log.
+
+    Reading back raises AccessDeniedError, recorded, without the right `history.read`.
+    """
 
     database: Database
     policy: PolicyBook
@@ -59,12 +66,16 @@ class ReadHistory:
         """One of the caller's answers. Raises NotFoundError. Recorded before it leaves."""
         async with self.database.read() as tx:
             row = await conversation_rows.get_answer(tx, _owner(caller), answer_id)
+            now = await tx.now()
         if row is None:
             raise NotFoundError
+        if row.created_at < now - DELIVERED_WITHIN:
+            await self._require(caller)
         return (await self._reopen(caller, [row]))[0]
 
     async def conversation(self, caller: Caller, conversation_id: str) -> list[ReopenedAnswer]:
         """Every answer of a conversation of the caller's, oldest first. Raises NotFoundError. Recorded before they leave."""
+        await self._require(caller)
         async with self.database.read() as tx:
             rows = await conversation_rows.answers_of(tx, _owner(caller), conversation_id)
         if not rows:
@@ -73,6 +84,7 @@ class ReadHistory:
 
     async def listed(self, caller: Caller, before: datetime | None, limit: int) -> list[Line]:
         """The caller's conversations, latest first. Their questions are the caller's own words."""
+        await self._require(caller)
         owner = _owner(caller)
         async with self.database.read() as tx:
             conversations = await conversation_rows.list_conversations(tx, owner, before, limit)
@@ -89,6 +101,17 @@ class ReadHistory:
                 await self.audit.record_in(tx, by_caller(caller, happening))
         if count < 0:
             raise NotFoundError
+
+    async def _require(self, caller: Caller) -> None:
+        async with self.database.read() as tx:
+            snapshot = await self.policy.current(tx, caller.subject.tenant)
+        decision = snapshot.decide(caller.subject, Action.HISTORY_READ, gateway_resource(caller.subject.tenant))
+        if decision.outcome is Outcome.ALLOW:
+            return
+        refused = decided(EventType.ACTION_DENIED, decision, (), {"action": Action.HISTORY_READ.value})
+        await self.audit.record(by_caller(caller, refused))
+        message = f"You do not have the right `{Action.HISTORY_READ}`."
+        raise AccessDeniedError(message, decision_id=decision.decision_id)
 
     async def _reopen(self, caller: Caller, rows: Sequence[AnswerRow]) -> list[ReopenedAnswer]:
         subject = caller.subject

@@ -44,7 +44,7 @@ async def ask(request: Request, services: Wired, session: Signed, q: Annotated[s
     readable = await services.collections.readable(session.subject)
     viewer = await viewer_of(services, session, readable)
     plain = await services.collections.open_by_default(session.subject)
-    recent = await services.history.listed(caller_of(request, session), None, 5)
+    recent = await services.history.listed(caller_of(request, session), None, 5) if viewer.rereads else []
     return page(
         request,
         "ask.html",

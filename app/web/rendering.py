@@ -20,12 +20,16 @@ _BULLET = re.compile(r"^\s*(?:[-*]|\d{1,2}[.)])\s+(.*)$")
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """What the frame of a page shows of the person signed in. `reads` is false for those whose role has no content."""
+    """What the frame of a page shows of the person signed in.
+
+    `reads` is false for those whose role has no content, `rereads` for those who may not read back their own questions.
+    """
 
     display_name: str
     company: str
     clearance_label: str
     reads: bool
+    rereads: bool
     is_officer: bool
     csrf_token: str = ""
 

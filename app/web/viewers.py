@@ -18,7 +18,7 @@ async def viewer_of(services: Services, session: Session, readable: Sequence[Col
     `readable` are the collections open to them, for a page that has asked for these already.
     """
     subject = session.subject
-    rights = await services.policies.rights(subject, (Action.AUDIT_READ,))
+    rights = await services.policies.rights(subject, (Action.AUDIT_READ, Action.HISTORY_READ))
     if readable is None:
         readable = await services.collections.readable(subject)
     return Viewer(
@@ -26,6 +26,7 @@ async def viewer_of(services: Services, session: Session, readable: Sequence[Col
         company=services.settings.company,
         clearance_label=_NAMES.get(subject.clearance, "public"),
         reads=bool(readable),
+        rereads=rights[Action.HISTORY_READ] is Outcome.ALLOW,
         is_officer=rights[Action.AUDIT_READ] is Outcome.ALLOW,
         csrf_token=session.csrf_token,
     )

@@ -27,7 +27,7 @@ from app.web.rendering import Viewer
 from app.web.templating import fragment
 
 NOW = datetime(2026, 11, 20, 10, 52, 7, tzinfo=UTC)
-VIEWER = Viewer("engineer", "Sample Company", "confidential", reads=True, is_officer=True, csrf_token="t0k")
+VIEWER = Viewer("engineer", "Sample Company", "confidential", reads=True, rereads=True, is_officer=True, csrf_token="t0k")
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 TEXT = "Leave is sixteen weeks.\nAsk [PERSON hidden], it is confirmed in five days."
 HIDDEN = HiddenSpan(TEXT.index("["), TEXT.index("]") + 1, "PERSON")

@@ -26,7 +26,7 @@ class RecordSignIn:
     sessions: Sessions
 
     async def open(self, claims: dict[str, Any], request_id: str) -> tuple[str, Session]:
-        """(cookie value, session) for verified claims, on record."""
+        """(cookie value, session) for verified claims, on record. Raises NotAuthenticatedError for what the issuer has ended meanwhile."""
         async with self.database.write() as tx:
             secret, session = await self.sessions.open(tx, claims)
             subject = session.subject

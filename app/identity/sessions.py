@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from app.domain.identity import Subject, SubjectId, TenantId
+from app.errors import NotAuthenticatedError
 from app.identity.subjects import ClaimNames, subject_from_claims
 from app.storage import people_rows
 from app.storage.people_rows import SessionRow
@@ -36,11 +37,14 @@ class Sessions:
         self._names = names
 
     async def open(self, tx: Transaction, claims: dict[str, Any]) -> tuple[str, Session]:
-        """(cookie value, session) for verified claims."""
+        """(cookie value, session) for verified claims. Raises NotAuthenticatedError when the issuer has ended that session meanwhile."""
         subject = subject_from_claims(claims, self._tenant, self._names)
         secret, csrf_token, now = secrets.token_urlsafe(32), secrets.token_urlsafe(32), datetime.now(UTC)
         ids = (digest_of(secret), subject.tenant, subject.subject_id)
         row = SessionRow(*ids, claims, csrf_token, now, _moment(claims["exp"]), _moment(claims["iat"]), _sid_digest(claims.get("sid")))
+        if await people_rows.is_ended(tx, row):
+            reason = "ended_by_issuer"
+            raise NotAuthenticatedError(reason)
         await people_rows.put_session(tx, row)
         return secret, Session(row.session_digest, subject, csrf_token)
 

@@ -5,11 +5,21 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, insert, select, tuple_
 
-from app.storage.tables import document, lease, login_attempt, metadata, pending_question, tenant_login, tenant_state, web_session
+from app.storage.tables import (
+    document,
+    ended_session,
+    lease,
+    login_attempt,
+    metadata,
+    pending_question,
+    tenant_login,
+    tenant_state,
+    web_session,
+)
 from app.storage.transaction import Transaction
 
 Cells = Mapping[str, Any]
-_LEFT_BEHIND = {lease, login_attempt, pending_question, tenant_login, tenant_state, web_session}
+_LEFT_BEHIND = {ended_session, lease, login_attempt, pending_question, tenant_login, tenant_state, web_session}
 """What lives for minutes, belongs to one place, or stands under a cookie of the old address: people sign in again."""
 
 

@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 
 from app.domain.identity import SubjectId, TenantId
-from app.storage.tables import idempotency, known_subject, login_attempt, pending_question, web_session
+from app.storage.tables import ended_session, idempotency, known_subject, login_attempt, pending_question, web_session
 from app.storage.transaction import Transaction
 
 _UNFINISHED_FOR = timedelta(minutes=2)
 """A first use that is not finished after this long is taken for dead: longer than any answer may take."""
+_ENDED_FOR = timedelta(hours=1)
+"""How long it is kept that a session ended: longer than any sign-in may be under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,14 @@ async def end_sessions(
 ) -> list[SubjectId]:
     """Forget the sessions of a subject, of the issuer's session that `sid_digest` names, or of both where both are given.
 
-    Returns whose they were. Where a session is named only, a subject's others stay, but for those that have no name and may be meant;
-    where none is named, or it has no name, those whose token was issued after `until` stay.
+    It is kept for a while, for `is_ended`. Returns whose they were. Where a session is named only, a subject's others stay, but for
+    those that have no name and may be meant; where none is named, or it has no name, those whose token was issued after `until` stay.
     """
+    named = {"tenant": tenant, "sid_digest": sid_digest or "", "subject_id": subject_id or "", "issued_at": until}
+    now, noted = await tx.now(), ended_session.c
+    is_same = and_(*(noted[name] == value for name, value in named.items()))
+    await tx.connection.execute(delete(ended_session).where(noted.tenant == tenant, or_(is_same, noted.noted_at < now - _ENDED_FOR)))
+    await tx.connection.execute(insert(ended_session).values(**named, noted_at=now))
     meant = [web_session.c.tenant == tenant]
     if subject_id is not None:
         meant.append(web_session.c.subject_id == subject_id)
@@ -119,6 +126,20 @@ async def end_sessions(
         meant.append(or_(is_named, web_session.c.sid_digest.is_(None) & is_earlier))
     whose = (await tx.connection.execute(delete(web_session).where(*meant).returning(web_session.c.subject_id))).scalars().all()
     return [SubjectId(one) for one in whose]
+
+
+async def is_ended(tx: Transaction, row: SessionRow) -> bool:
+    """Whether the issuer ended, a while ago, what would be this session: then it is not to be opened."""
+    noted = ended_session.c
+    by_subject = and_(noted.subject_id == row.subject_id, noted.issued_at >= row.issued_at)
+    if row.sid_digest is None:
+        meant = by_subject
+    else:
+        meant = or_(
+            and_(by_subject, noted.sid_digest == ""), and_(noted.sid_digest == row.sid_digest, noted.subject_id.in_(["", row.subject_id]))
+        )
+    statement = select(noted.tenant).where(noted.tenant == row.tenant, meant).limit(1)
+    return (await tx.connection.execute(statement)).first() is not None
 
 
 async def sessions_without_digest(tx: Transaction, tenant: TenantId) -> list[tuple[str, dict[str, Any]]]:

@@ -192,6 +192,16 @@ web_session = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
 )
+ended_session = Table(
+    # What the issuer ended a while ago: its name for one session, a subject, or both; empty where it named none.
+    "ended_session",
+    metadata,
+    Column("tenant", NAME, primary_key=True),
+    Column("sid_digest", DIGEST, primary_key=True),
+    Column("subject_id", String(400), primary_key=True),
+    Column("issued_at", UtcDateTime, primary_key=True),
+    Column("noted_at", UtcDateTime, nullable=False),
+)
 known_subject = Table(
     "known_subject",
     metadata,

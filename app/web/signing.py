@@ -52,10 +52,10 @@ async def callback(request: Request, services: Wired, code: str = "", state: str
         async with services.database.write() as tx:
             attempt = await take_attempt(tx, services.tenant, state)
         claims = await services.identity.sign_in.finish(attempt, _callback(services), code)
+        secret, _ = await services.sign_ins.open(claims, str(request.scope["portcullis_request_id"]))
     except NotAuthenticatedError as error:
         await services.sign_ins.refused(services.tenant, error.reason)
         raise
-    secret, _ = await services.sign_ins.open(claims, str(request.scope["portcullis_request_id"]))
     response = RedirectResponse(attempt.next_path if attempt else "/", 303)
     response.delete_cookie(_STATE_COOKIE, path="/auth")
     response.set_cookie(COOKIE, secret, httponly=True, samesite="lax", secure=_is_secure(services), path="/")

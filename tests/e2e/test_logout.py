@@ -1,6 +1,7 @@
 """The issuer ends sessions (back-channel logout): on whatever replica it tells, the next request on any meets a closed door."""
 
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import update
 
+from app.errors import NotAuthenticatedError
 from app.storage.tables import web_session
 from app.web.dependencies import COOKIE
 from tests.conftest import BASE_URL, Gateway
@@ -78,6 +80,26 @@ async def test_a_replica_whose_clock_is_ahead_or_whose_build_is_older_saves_nobo
     assert [(await one.get("/ask")).status_code for one in (older, ahead, named)] == [303, 200, 200]
     assert await tell(gateway, logout_token(gateway)) == 200
     assert [(await one.get("/ask")).status_code for one in (ahead, named)] == [303, 303]
+
+
+@pytest.mark.parametrize("named", [{"sid": "phone"}, {"sid": "phone", "sub": None}, {}])
+async def test_a_sign_in_under_way_while_the_issuer_ends_its_session_opens_none(gateway: Gateway, named: dict[str, Any]) -> None:
+    """The code was exchanged before the end, the session would open after it, on whatever replica."""
+    services = gateway.services
+    token = gateway.token("engineer")["Authorization"].removeprefix("Bearer ")
+    claims = {**await services.identity.tokens.verify(token), "sid": "phone"}
+    unnamed, other = {**claims, "sid": None}, {**claims, "sid": "desk"}
+    ended = logout_token(gateway, **named)
+    assert await tell(gateway, ended) == 200
+    with pytest.raises(NotAuthenticatedError):
+        await services.sign_ins.open(claims, "req_test")
+    async with services.database.read() as tx:
+        assert (await tx.connection.exec_driver_sql("SELECT count(*) FROM web_session")).scalar_one() == 0
+    # What bears no name is meant where the person is named; another session only where no session is.
+    for one, opens in ((unnamed, named.get("sub", "") is None), (other, bool(named))):
+        with nullcontext() if opens else pytest.raises(NotAuthenticatedError):
+            await services.sign_ins.open(one, "req_test")
+    await services.sign_ins.open({**unnamed, "iat": claims["iat"] + 60}, "req_test")
 
 
 async def test_a_token_sent_twice_ends_nothing_that_began_after_it(gateway: Gateway) -> None:

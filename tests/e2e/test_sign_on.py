@@ -173,6 +173,7 @@ async def test_every_form_that_changes_something_needs_the_token_of_its_session(
         f"/conversations/{mine['conversation_id']}/delete": {},
         "/jobs/job_1/retry": {},
         "/jobs/job_1/cancel": {},
+        "/theme": {"theme": "dark"},
         "/sign-out": {},
     }
     posting = {

@@ -15,7 +15,7 @@ from app.audit.log import AuditLog
 from app.audit.signer import CheckpointSigner
 from app.domain.audit import AuditEvent, EventId, EventType
 from app.domain.content import Collection
-from app.domain.identity import TenantId
+from app.domain.identity import SubjectId, TenantId
 from app.errors import ConfigurationError, UpstreamUnavailableError
 from app.storage import collection_rows, people_rows, policy_rows, schema
 from app.storage.people_rows import LoginAttempt, QuestionKey
@@ -173,12 +173,19 @@ async def test_what_is_under_way_of_one_tenant_is_no_business_of_another(company
             await policy_rows.put_bundle(tx, tenant, "sha256:1", {"same files": "two tenants"}, NOW)
             await people_rows.put_login(tx, LoginAttempt(tenant, f"state of {tenant}", "n", "v", "/", NOW), NOW)
             await people_rows.put_question(tx, QuestionKey(tenant, "session", f"question of {tenant}"), {}, NOW)
+            await people_rows.end_sessions(tx, tenant, SubjectId(f"subject of {tenant}"), None, NOW)
     with closing(psycopg.connect(company.url("gateway"))) as connection:
         connection.execute("SET portcullis.tenant = 'sample'")
-        for table, column in (("policy_bundle", "tenant"), ("login_attempt", "state_digest"), ("pending_question", "question_id")):
+        told = {
+            "policy_bundle": "tenant",
+            "login_attempt": "state_digest",
+            "pending_question": "question_id",
+            "ended_session": "subject_id",
+        }
+        for table, column in told.items():
             rows = connection.execute(f"SELECT {column} FROM {table}").fetchall()  # noqa: S608 - names of this test
             assert [value.rpartition(" ")[2] for (value,) in rows] == ["sample"]
-            assert connection.execute(f"UPDATE {table} SET created_at = now() WHERE tenant = 'rival'").rowcount == 0  # noqa: S608 - as above
+            assert connection.execute(f"UPDATE {table} SET tenant = tenant WHERE tenant = 'rival'").rowcount == 0  # noqa: S608 - as above
     async with company.opened("gateway", "rival") as database, database.read() as tx:
         assert not await policy_rows.is_known(tx, TenantId("rival"), "sha256:2")
         assert await policy_rows.is_known(tx, TenantId("rival"), "sha256:1")

@@ -30,11 +30,15 @@ class TendJobs:
     audit: AuditLog
 
     async def troubled(self, caller: Caller) -> list[Job]:
-        """Jobs that failed or were refused, latest first: the caller's own, and those of documents they may read and hand in."""
+        """Jobs that failed or were refused, latest first: the caller's own, and those of documents they may read and hand in.
+
+        Nobody has looked for personal data in the names of their files: another's is told with the right `read_pii` only.
+        """
         async with self.database.read() as tx:
             snapshot = await self.policy.current(tx, caller.subject.tenant)
             jobs = await job_rows.troubled(tx, caller.subject.tenant, _MOST)
-            return [one for one in jobs if await self._decision(tx, snapshot, caller, one) is not None]
+            seen = [one for one in jobs if await self._decision(tx, snapshot, caller, one) is not None]
+            return [one if await self._is_plain(tx, snapshot, caller, one) else _unnamed(one) for one in seen]
 
     async def find(self, caller: Caller, job_id: str) -> Job:
         """One job that the caller handed in, or whose document they may. Raises NotFoundError."""
@@ -73,6 +77,13 @@ class TendJobs:
             message = "Trying this again would change who may read the document, and you may not. Call it off and hand the text in anew."
             raise AccessDeniedError(message, decision_id=refusal.decision_id)
 
+    async def _is_plain(self, tx: Transaction, snapshot: Snapshot, caller: Caller, job: Job) -> bool:
+        if job.submitted_by == caller.subject.subject_id:
+            return True
+        document = await document_rows.get_document(tx, caller.subject.tenant, job.document_id)
+        decision = first_denial(snapshot, caller, document, (Action.READ_PII,))
+        return decision is not None and decision.outcome is Outcome.ALLOW
+
     async def _refusal(self, tx: Transaction, caller: Caller, job: Job) -> Decision | None:
         """What forbids the caller the change of access that a job brings with it; `None` when it brings none, or they may."""
         snapshot = await self.policy.current(tx, caller.subject.tenant)
@@ -80,7 +91,7 @@ class TendJobs:
         label, acl = job.payload.get("label"), job.payload.get("acl")
         if document is None or (label in {None, document.label} and (acl is None or _acl(acl) == document.acl)):
             return None
-        after = replace(document, label=label or document.label, sensitivity=snapshot.bundle.rank(label or document.label) or 0)
+        after = replace(document, label=label or document.label, sensitivity=snapshot.bundle.sensitivity(label or document.label))
         decisions = [first_denial(snapshot, caller, one, (Action.ACL_WRITE,)) for one in (document, after)]
         return next((one for one in decisions if one is not None and one.outcome is Outcome.DENY), None)
 
@@ -108,6 +119,10 @@ class TendJobs:
         decision = first_denial(snapshot, caller, document, (*READ_ACTIONS, Action.INGEST))
         is_theirs = job.submitted_by == caller.subject.subject_id
         return decision if decision is not None and (decision.outcome is Outcome.ALLOW or is_theirs) else None
+
+
+def _unnamed(job: Job) -> Job:
+    return replace(job, payload={**job.payload, "file_name": ""})
 
 
 def _acl(asked: Mapping[str, Any]) -> Acl:

@@ -11,7 +11,7 @@ from app.audit.digests import keyed_digest
 from app.audit.events import Happening, by_system
 from app.audit.events import document as about
 from app.audit.log import AuditLog
-from app.domain.access import UNKNOWN_RANK, Acl, AclMode
+from app.domain.access import Acl, AclMode
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import Document, DocumentState, ParsedDocument
 from app.domain.ports import Analyzer, PassageIndex
@@ -124,8 +124,7 @@ class IngestDocument:
         # Ranks of this moment: a bundle that came into force while the job waited may have others.
         bundle = (await self.policy.current(tx, job.tenant)).bundle
         label, acl = _next_access(current, job, bundle)
-        rank = bundle.rank(label)
-        sensitivity = UNKNOWN_RANK if rank is None else rank
+        sensitivity = bundle.sensitivity(label)
         is_same = (label, sensitivity, acl) == (current.label, current.sensitivity, current.acl)
         return replace(
             current,

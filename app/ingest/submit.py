@@ -106,7 +106,7 @@ class SubmitDocument:
             wanted += _rights_to_replace(before, document, is_own=is_own)
         decisions = [snapshot.decide(subject, action, resource) for action, resource in wanted]
         decision = next((one for one in decisions if one.outcome is Outcome.DENY), decisions[0])
-        rank = snapshot.bundle.rank(collection.default_label) or 0
+        rank = snapshot.bundle.sensitivity(collection.default_label)
         default = Resource(subject.tenant, collection.name, frozenset({collection.default_label}), rank, Acl.inherited())
         may_read = snapshot.decide(subject, Action.READ, default).outcome is Outcome.ALLOW
         # Whoever claims an id first must not decide who reads what another one hands in under it.
@@ -152,19 +152,17 @@ def _rights_to_replace(before: Document, after: Document, *, is_own: bool) -> li
     return wanted
 
 
-def _check_label(snapshot: Snapshot, label: str | None) -> int:
-    """The rank of a known label, 0 for none. Raises InvalidInputError."""
-    rank = 0 if label is None else snapshot.bundle.rank(label)
-    if rank is None:
+def _check_label(snapshot: Snapshot, label: str | None) -> None:
+    """Raise InvalidInputError for a label that was asked for and is unknown."""
+    if label is not None and snapshot.bundle.rank(label) is None:
         message = f"The label is unknown. Known labels: {', '.join(sorted(snapshot.bundle.labels))}."
         raise InvalidInputError(message, pointer="/label")
-    return rank
 
 
 def _planned(collection: Collection, submission: Submission, snapshot: Snapshot, before: Document | None) -> Document:
     now = datetime.now(UTC)
     label = submission.label or (before.label if before else collection.default_label)
-    rank = _check_label(snapshot, label)
+    rank = snapshot.bundle.sensitivity(label)
     if before is not None:
         return replace(before, label=label, sensitivity=rank, acl=submission.acl or before.acl)
     document_id = DocumentId(f"doc_{uuid7()}")

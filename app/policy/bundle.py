@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from app.domain.access import ANY, Action
+from app.domain.access import ANY, UNKNOWN_RANK, Action
 from app.domain.identity import Principal, TenantId
 from app.domain.labels import RANKS
 from app.errors import PolicyInvalidError
@@ -75,6 +75,10 @@ class Bundle:
     def rank(self, label: str) -> int | None:
         """Rank of a label, or `None` when the policy does not know it."""
         return self.labels.get(label)
+
+    def sensitivity(self, label: str) -> int:
+        """Rank of what bears a label: above every clearance when the policy does not know it."""
+        return self.labels.get(label, UNKNOWN_RANK)
 
 
 def read_folder(folder: Path) -> dict[str, str]:

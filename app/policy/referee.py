@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import casbin
@@ -32,6 +33,7 @@ _LISTED = Principal("-")
 """Stands for "one of the asker's principals" on both sides of an ACL. No rule and no token can carry it: theirs begin with a kind."""
 _NOBODY: frozenset[Principal] = frozenset()
 _VERDICTS_KEPT = 50_000
+_PARSING = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +74,22 @@ def _gate(subject: _Asker, tenant: str, resource: _Asked) -> bool:
 
 
 class _CompiledEnforcer(casbin.Enforcer):  # type: ignore[misc]  # the library ships no types
-    """Parses the matcher once. Safe because the matcher is ours and rows are never part of it."""
+    """Reads the matcher once. Safe because the matcher is ours and rows are never part of it."""
 
     _compiled: Any = None
 
     def _get_expression(self, expr: str, functions: Any = None) -> Any:  # noqa: ANN401 - the library's own types
         if self._compiled is None:
-            self._compiled = super()._get_expression(expr, functions)
+            self._compiled = super()._get_expression("", functions)
+            self._compiled.ast_parsed_value = _parsed(expr)
         return self._compiled
+
+
+@lru_cache(maxsize=8)
+def _parsed(matcher: str) -> Any:  # noqa: ANN401 - the library's own types
+    # Python before 3.11.8 takes two parses at once for one that went wrong, and a folder is checked in a thread beside requests.
+    with _PARSING:
+        return casbin.Enforcer._get_expression(matcher).ast_parsed_value  # noqa: SLF001 - as the library's own evaluation does
 
 
 class Referee:

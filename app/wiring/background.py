@@ -36,7 +36,7 @@ async def start_background(services: Services, stack: AsyncExitStack) -> None:
         _every(services.settings.checkpoint_every_s, lead, lambda: _sign(services)),
         _watch_policy(services, lead),
         _every(_RETENTION_EVERY_S, lead, lambda: _retain(services)),
-        _every(_RECONCILE_EVERY_S, lead, lambda: reconcile(services)),
+        _reconciling(services, lead),
         _expiring(services, lead),
         _ending(services, lead),
     ]
@@ -149,6 +149,24 @@ async def _watch_policy(services: Services, lead: Lead) -> None:
             await (watch.look() if await lead() else watch.check())
         except Exception as error:  # noqa: BLE001 - as below
             _note_failure(error)
+
+
+async def _reconciling(services: Services, lead: Lead) -> None:
+    """Compare now and then, and as soon as another policy is in force: labels that it closed must not weigh in scores any longer."""
+    compared: str | None = None
+    due = time.monotonic() + _RECONCILE_EVERY_S
+    while True:
+        try:
+            now, digest = time.monotonic(), await services.policies.digest(services.tenant)
+            # At the start everything has just been compared; who does not lead leaves it to who does.
+            is_due, compared = now >= due or compared not in {None, digest}, digest
+            if is_due:
+                due = now + _RECONCILE_EVERY_S
+                if await lead():
+                    await reconcile(services)
+        except Exception as error:  # noqa: BLE001 - as below
+            _note_failure(error)
+        await asyncio.sleep(min(services.settings.policy_poll_s, _RECONCILE_EVERY_S))
 
 
 async def _expiring(services: Services, lead: Lead) -> None:

@@ -9,6 +9,7 @@ from app.policy.bundle import read_folder
 from app.storage import job_rows
 from tests.conftest import ROOT, Gateway
 from tests.e2e.attack import assert_problem, trail
+from tests.e2e.test_logout import signed_in
 
 columns = ("laptop", "company")
 _REASON = "The index holds vectors of another model: rebuild it."
@@ -49,6 +50,31 @@ async def test_a_dropped_job_is_gone_with_its_content(gateway: Gateway, monkeypa
     async with gateway.services.database.read() as tx:
         content = (await tx.connection.exec_driver_sql(f"SELECT content FROM job WHERE job_id = '{job_id}'")).scalar_one()  # noqa: S608 - our own id
     assert content is None
+
+
+async def give(gateway: Gateway, *actions: str) -> None:
+    """Let engineers do more with the handbook."""
+    files = {name: text for name, text in read_folder(ROOT / "policies").items() if not name.startswith("cases/")}
+    rows = "".join(f"group:sample|engineering,sample,handbook,*,{action},*,allow,For a while\n" for action in actions)
+    files["rules.csv"] = files["rules.csv"].rstrip() + "\n" + rows
+    await gateway.services.activate.run(gateway.services.tenant, files, "user:administrator")
+
+
+async def test_the_file_name_of_anothers_job_needs_the_right_to_see_personal_data(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has looked for personal data in it: what could not be read has no spans."""
+    monkeypatch.setattr(job_rows, "MAX_ATTEMPTS", 1)
+    file = {"file": ("Wendeline Okapi, warning letter.pdf", b"no document at all", "application/pdf")}
+    sent = await gateway.client.post("/v1/collections/handbook/documents", files=file, headers=gateway.token("administrator"))
+    await gateway.until_job(sent.json()["job_id"], "administrator", "quarantined")
+    await give(gateway, "ingest")
+    seen = {person: (await (await signed_in(gateway, person)).get("/documents")).text for person in ("administrator", "engineer")}
+    assert "Wendeline" in seen["administrator"]
+    assert "Not taken in" in seen["engineer"]
+    assert "Wendeline" not in seen["engineer"]
+    await give(gateway, "ingest", "read_pii")
+    assert "Wendeline" in (await (await signed_in(gateway, "engineer")).get("/documents")).text
 
 
 async def test_nobody_else_learns_of_it(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

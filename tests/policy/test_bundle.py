@@ -1,5 +1,7 @@
 """Policy files that do not load: each is refused with its file and line, and none half way."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -8,9 +10,11 @@ import pytest
 from app.domain.access import Acl, Action, Outcome, Resource
 from app.domain.identity import Principal, Subject, SubjectId, TenantId
 from app.errors import PolicyInvalidError
+from app.govern.activate import require_sound
 from app.policy.book import PolicyBook
 from app.policy.bundle import digest_of, parse_bundle, read_folder
 from app.policy.cases import read_cases, run_cases
+from app.policy.referee import _parsed
 from app.policy.snapshot import Snapshot, gateway_resource
 from app.storage import policy_rows
 from tests.conformance.stores import Store
@@ -138,3 +142,15 @@ async def test_a_bundle_that_was_changed_beneath_its_digest_is_not_put_in_force(
         async with database.read() as tx:
             with pytest.raises(PolicyInvalidError, match="somebody changed it"):
                 await PolicyBook().current(tx, tenant)
+
+
+def test_policies_are_checked_in_threads_at_once() -> None:
+    """A folder is checked beside requests. Two matchers parsed at once were taken for one that went wrong: a request ended in a 500."""
+    _parsed.cache_clear()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert len(list(pool.map(require_sound, [FILES] * 24))) == 24
+    finally:
+        sys.setswitchinterval(before)

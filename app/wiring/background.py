@@ -160,10 +160,9 @@ async def _reconciling(services: Services, lead: Lead) -> None:
             now, digest = time.monotonic(), await services.policies.digest(services.tenant)
             # At the start everything has just been compared; who does not lead leaves it to who does.
             is_due, compared = now >= due or compared not in {None, digest}, digest
-            if is_due:
-                due = now + _RECONCILE_EVERY_S
-                if await lead():
-                    await reconcile(services)
+            due = now + _RECONCILE_EVERY_S if is_due else due
+            if is_due and await lead():
+                await reconcile(services)
         except Exception as error:  # noqa: BLE001 - as below
             _note_failure(error)
         await asyncio.sleep(min(services.settings.policy_poll_s, _RECONCILE_EVERY_S))

@@ -82,9 +82,12 @@ class IngestDocument:
             await self.index.remove(job.tenant, job.document_id)
 
     async def _planned(self, job: Job, analyzed: AnalyzedDocument) -> Document | None:
-        """The document as it would be now. `None` when it was withdrawn or a newer version is live already."""
+        """The document as it would be now; `None` when it was withdrawn. Raises InvalidInputError when a newer version is live already."""
         async with self.database.read() as tx:
             current = await _wanted(tx, job)
+            if current is None and await _is_overtaken(tx, job):
+                message = "A newer version is live, with the label and readers that it has: nothing of this one was applied."
+                raise InvalidInputError(message)
             return None if current is None else await self._next_facts(tx, current, job, analyzed)
 
     async def _flip(self, job: Job, analyzed: AnalyzedDocument) -> Document | None:
@@ -167,6 +170,13 @@ async def _wanted(tx: Transaction, job: Job) -> Document | None:
     if current is None or current.state is DocumentState.WITHDRAWN or not await job_rows.holds(tx, job):
         return None
     return None if current.live_version is not None and current.live_version > job.version else current
+
+
+async def _is_overtaken(tx: Transaction, job: Job) -> bool:
+    """Whether the job failed, a newer version went live, and it was tried again."""
+    current = await document_rows.get_document(tx, job.tenant, job.document_id)
+    is_newer = current is not None and current.live_version is not None and current.live_version > job.version
+    return is_newer and await job_rows.holds(tx, job)
 
 
 def _next_access(current: Document, job: Job, bundle: Bundle) -> tuple[str, Acl]:

@@ -37,6 +37,8 @@ _ALWAYS = {
     "search_path": "public",
     # The session's, whatever the server's is: a commit that was not flushed must never count as one.
     "synchronous_commit": "on",
+    # Or a writer would see what stood before it waited for its turn, and decide by rules that were replaced meanwhile.
+    "default_transaction_isolation": r"read\ committed",
     "lock_timeout": "2s",
     "statement_timeout": f"{_STATEMENT_WITHIN_S}s",
     "idle_in_transaction_session_timeout": "60s",

@@ -43,6 +43,18 @@ async def test_a_failed_job_keeps_what_was_handed_in_and_is_tried_again(gateway:
     assert again.status_code == 409
 
 
+async def test_what_a_newer_version_overtook_is_told_so(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried again it ended as succeeded, and the label that it was handed in with was nowhere."""
+    job_id = await failed(gateway, monkeypatch, {**BODY, "label": "confidential"})
+    newer = (await gateway.post("/v1/collections/hr/documents", "hr-partner", {**BODY, "text": "The okapi allowance is 8 euros."})).json()
+    await gateway.until_job(newer["job_id"], "hr-partner", "succeeded")
+    assert (await gateway.post(f"/v1/jobs/{job_id}/retry", "hr-partner", {})).status_code == 200
+    await gateway.until_job(job_id, "hr-partner", "quarantined")
+    assert "A newer version is live" in (await gateway.get(f"/v1/jobs/{job_id}", "hr-partner")).json()["error"]
+    found = (await gateway.post("/v1/search", "hr-partner", {"query": "okapi allowance"})).json()
+    assert {"8 euros" in one["text"] for one in found["passages"] if "okapi" in one["text"]} == {True}
+
+
 async def test_a_dropped_job_is_gone_with_its_content(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = await failed(gateway, monkeypatch)
     assert (await gateway.post(f"/v1/jobs/{job_id}/cancel", "hr-partner", {})).json()["state"] == "cancelled"

@@ -239,18 +239,21 @@ async def test_after_a_failover_every_acknowledged_record_is_on_the_new_primary(
                 one.remove()
 
 
-async def test_a_server_that_does_not_flush_by_default_flushes_for_the_gateway(server: Server, tmp_path: Path) -> None:
+async def test_what_the_server_does_by_default_is_not_what_the_gateway_relies_on(server: Server, tmp_path: Path) -> None:
     async with opened(server, tmp_path) as (database, _):
         with closing(psycopg.connect(server.url(), autocommit=True)) as admin:
             admin.execute("ALTER SYSTEM SET synchronous_commit = off")
+            admin.execute("ALTER SYSTEM SET default_transaction_isolation = 'serializable'")
             admin.execute("SELECT pg_reload_conf()")
         async with database.write() as tx:
             assert (await tx.connection.exec_driver_sql("SHOW synchronous_commit")).scalar_one() == "on"
+            # A writer that waited for its turn must see what the one before it did.
+            assert (await tx.connection.exec_driver_sql("SHOW transaction_isolation")).scalar_one() == "read committed"
         async with database.read() as tx:
             assert (await tx.connection.exec_driver_sql("SHOW transaction_isolation")).scalar_one() == "repeatable read"
             assert (await tx.connection.exec_driver_sql("SHOW transaction_read_only")).scalar_one() == "on"
         with closing(psycopg.connect(server.url(), autocommit=True)) as admin:
-            admin.execute("ALTER SYSTEM RESET synchronous_commit")
+            admin.execute("ALTER SYSTEM RESET ALL")
             admin.execute("SELECT pg_reload_conf()")
 
 

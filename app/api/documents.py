@@ -14,12 +14,12 @@ from app.api.dependencies import Calling, Wired
 from app.api.idempotency import KeyHeader, once
 from app.api.problems import pointer_of
 from app.api.schemas import Body, Moment, Name
-from app.domain.access import Acl, AclMode
+from app.domain.access import Acl, AclMode, acl_to_json
 from app.domain.content import Collection, Document, DocumentId
 from app.domain.identity import Principal
 from app.errors import InvalidInputError, LimitExceededError
 from app.govern.collections import new_collection
-from app.ingest.jobs import Submission, acl_to_json, cleaned
+from app.ingest.jobs import Submission, cleaned
 from app.storage.job_rows import Job
 from app.wiring import Services
 

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from app.cli.options import AsOption, DataOption, JsonOption, caller_as, failure, run_with, say, settings_for
-from app.domain.access import Acl
+from app.domain.access import Acl, acl_from_json
 from app.domain.content import DocumentState
 from app.domain.identity import Caller
 from app.errors import InvalidInputError, LimitExceededError
-from app.ingest.jobs import Submission, acl_from_json
+from app.ingest.jobs import Submission
 from app.storage import collection_rows, document_rows, job_rows
 from app.storage.job_rows import JobState
 from app.wiring import Services

@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from app.cli.options import caller_as
+from app.domain.access import acl_from_json
 from app.domain.content import Collection, DocumentState
 from app.domain.identity import TenantId
-from app.ingest.jobs import Submission, acl_from_json
+from app.ingest.jobs import Submission
 from app.sample import SampleCollection, SampleDocument, read_company
 from app.storage import collection_rows, document_rows
 from app.wiring import Services

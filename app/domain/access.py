@@ -6,7 +6,7 @@ means "not filtered by mistake": it is a tenant as a whole, nothing, or conditio
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType, Self
+from typing import Any, NewType, Self
 
 from app.domain.identity import Principal, TenantId
 
@@ -62,6 +62,17 @@ class Acl:
     def inherited(cls) -> Self:
         """Nobody named: the collection's rules decide alone."""
         return cls(AclMode.INHERIT)
+
+
+def acl_to_json(acl: Acl) -> dict[str, Any]:
+    """JSON form of an ACL."""
+    return {"mode": acl.mode.value, "allow": sorted(acl.allow), "deny": sorted(acl.deny)}
+
+
+def acl_from_json(value: dict[str, Any]) -> Acl:
+    """The inverse of `acl_to_json`."""
+    allow, deny = (frozenset(Principal(name) for name in value[side]) for side in ("allow", "deny"))
+    return Acl(AclMode(value["mode"]), allow, deny)
 
 
 UNKNOWN_RANK = 2**31 - 1

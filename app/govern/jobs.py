@@ -1,15 +1,14 @@
 """TendJobs: what was handed in and did not get in: stewards see why, have it tried again or call it off. On record with the change."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from app.audit.events import by_caller, decided
 from app.audit.events import document as about
 from app.audit.log import AuditLog
-from app.domain.access import Acl, AclMode, Action, Decision, Outcome
+from app.domain.access import Action, Decision, Outcome, acl_from_json
 from app.domain.audit import EventType
-from app.domain.identity import Caller, Principal, TenantId
+from app.domain.identity import Caller, TenantId
 from app.errors import AccessDeniedError, ConflictError, NotFoundError
 from app.govern.document_rights import READ_ACTIONS, first_denial
 from app.policy.book import PolicyBook
@@ -89,7 +88,7 @@ class TendJobs:
         snapshot = await self.policy.current(tx, caller.subject.tenant)
         document = await document_rows.get_document(tx, caller.subject.tenant, job.document_id)
         label, acl = job.payload.get("label"), job.payload.get("acl")
-        if document is None or (label in {None, document.label} and (acl is None or _acl(acl) == document.acl)):
+        if document is None or (label in {None, document.label} and (acl is None or acl_from_json(acl) == document.acl)):
             return None
         after = replace(document, label=label or document.label, sensitivity=snapshot.bundle.sensitivity(label or document.label))
         decisions = [first_denial(snapshot, caller, one, (Action.ACL_WRITE,)) for one in (document, after)]
@@ -123,8 +122,3 @@ class TendJobs:
 
 def _unnamed(job: Job) -> Job:
     return replace(job, payload={**job.payload, "file_name": ""})
-
-
-def _acl(asked: Mapping[str, Any]) -> Acl:
-    """The ACL that a job's payload asks for."""
-    return Acl(AclMode(asked["mode"]), frozenset(map(Principal, asked["allow"])), frozenset(map(Principal, asked["deny"])))

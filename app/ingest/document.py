@@ -11,7 +11,7 @@ from app.audit.digests import keyed_digest
 from app.audit.events import Happening, by_system
 from app.audit.events import document as about
 from app.audit.log import AuditLog
-from app.domain.access import Acl, AclMode
+from app.domain.access import Acl, AclMode, acl_from_json
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import Document, DocumentState, ParsedDocument
 from app.domain.ports import Analyzer, PassageIndex
@@ -20,7 +20,7 @@ from app.errors import ConflictError, InvalidInputError, UnsupportedContentError
 from app.ingest.alignment import AlignDocument
 from app.ingest.analysis import AnalyzedDocument, Described, analyze_document, indexed_chunks
 from app.ingest.chunking import chunk_document
-from app.ingest.jobs import acl_from_json, embed_job
+from app.ingest.jobs import embed_job
 from app.policy.book import PolicyBook
 from app.policy.bundle import Bundle
 from app.storage import document_rows, job_rows

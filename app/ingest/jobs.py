@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from uuid_utils import uuid7
 
-from app.domain.access import Acl, AclMode
+from app.domain.access import Acl, acl_to_json
 from app.domain.content import Document
-from app.domain.identity import Principal, Subject
+from app.domain.identity import Subject
 from app.errors import InvalidInputError
 from app.ingest.parsers.normalise import one_line
 from app.storage.job_rows import Job, JobKind, JobState
@@ -55,17 +54,6 @@ def cleaned(submission: Submission) -> Submission:
         message = f"external_id is longer than {_MOST_BYTES_OF_ID} bytes as UTF-8."
         raise InvalidInputError(message, pointer="/external_id")
     return clean
-
-
-def acl_to_json(acl: Acl) -> dict[str, Any]:
-    """JSON form of an ACL."""
-    return {"mode": acl.mode.value, "allow": sorted(acl.allow), "deny": sorted(acl.deny)}
-
-
-def acl_from_json(value: dict[str, Any]) -> Acl:
-    """The inverse of `acl_to_json`."""
-    allow, deny = (frozenset(Principal(name) for name in value[side]) for side in ("allow", "deny"))
-    return Acl(AclMode(value["mode"]), allow, deny)
 
 
 def ingest_job(subject: Subject, document: Document, version: int, submission: Submission, label_before: str) -> Job:

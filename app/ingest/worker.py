@@ -67,16 +67,16 @@ class Worker:
 
         `is_taken_in` tells the lane of vectors at once that there is a document to embed.
         """
-        pause, turn = _RETRY_S, _Turn.IDLE
+        pause, turn, why = _RETRY_S, _Turn.IDLE, ""
         while True:
             try:
-                turn = await self._run_next((kind,), is_likely=turn is _Turn.WORKED)
-            except PortcullisError:
+                turn, why = await self._run_next((kind,), is_likely=turn is _Turn.WORKED), UpstreamUnavailableError.code
+            except PortcullisError as error:
                 # Of whatever kind: a lane that ends takes the other one with it, and nobody works any more.
-                turn = _Turn.PUT_OFF
+                turn, why = _Turn.PUT_OFF, error.code
             if turn is _Turn.PUT_OFF:
                 # Every job would fail alike: looking at them all would only wear them and the part that comes back.
-                _log.warning("worker_paused", seconds=pause)
+                _log.warning("worker_paused", seconds=pause, code=why)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
                 continue

@@ -19,6 +19,20 @@ from tests.conformance.stores import Store
 TENANT = TenantId("sample")
 
 
+def retrieval(**fields: JsonValue) -> AuditEvent:
+    """A record of somebody's retrieval."""
+    return AuditEvent(
+        event_id=EventId(f"evt_{uuid7()}"),
+        type=EventType.RETRIEVAL_EXECUTED,
+        tenant=TENANT,
+        actor="issuer|engineer",
+        occurred_at=datetime.now(UTC),
+        outcome="allow",
+        references=(Reference("document", "doc_1"),),
+        fields=fields,
+    )
+
+
 @dataclass
 class Evidence:
     """A log with its parts."""
@@ -31,16 +45,7 @@ class Evidence:
 
     def event(self, **fields: JsonValue) -> AuditEvent:
         """A retrieval event."""
-        return AuditEvent(
-            event_id=EventId(f"evt_{uuid7()}"),
-            type=EventType.RETRIEVAL_EXECUTED,
-            tenant=TENANT,
-            actor="issuer|engineer",
-            occurred_at=datetime.now(UTC),
-            outcome="allow",
-            references=(Reference("document", "doc_1"),),
-            fields=fields,
-        )
+        return retrieval(**fields)
 
     async def verify(self) -> LogReport:
         """Check the whole log."""

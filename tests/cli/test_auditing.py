@@ -7,23 +7,18 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
-from uuid_utils import uuid7
 
 from app.audit.log import AuditLog, log_name
 from app.audit.signer import CheckpointSigner, RemoteSigner
-from app.domain.audit import AuditEvent, EventId, EventType
-from app.domain.identity import TenantId
 from app.storage.transaction import Database
+from tests.audit.conftest import TENANT, retrieval
 from tests.cli.test_commands import run
 from tests.operations.restoring import back_up, put_back
 from tests.services.postgres import Cluster
-
-TENANT = TenantId("sample")
 
 
 @dataclass(frozen=True)
@@ -51,16 +46,8 @@ class Apart:
     async def grow(self) -> None:
         """One entry more, recorded by a gateway and signed by the signer."""
         gateway, signer = Database(self.address("gateway"), TENANT), Database(self.address("signer"), TENANT)
-        event = AuditEvent(
-            event_id=EventId(f"evt_{uuid7()}"),
-            type=EventType.RETRIEVAL_EXECUTED,
-            tenant=TENANT,
-            actor="issuer|engineer",
-            occurred_at=datetime.now(UTC),
-            outcome="allow",
-        )
         try:
-            await AuditLog(gateway, RemoteSigner(self.key)).record(event)
+            await AuditLog(gateway, RemoteSigner(self.key)).record(retrieval())
             await AuditLog(signer, CheckpointSigner(self.folder / "signer")).checkpoint(TENANT)
         finally:
             await gateway.close()

@@ -145,10 +145,10 @@ def _seal(body: Mapping[str, Any], found: Mapping[ChunkId, Found]) -> str | None
 
 
 def _reread(one: ReopenedAnswer, policy_digest: str) -> Happening:
-    documents = dict.fromkeys(found.stored.document.document_id for found in one.passages.values())
+    shown = [one.passages[ChunkId(part["passage_id"])] for part in one.row.body["passages"]] if one.sealed_because is None else []
+    documents = dict.fromkeys(found.stored.document.document_id for found in shown)
     refs = [Reference("answer", one.row.answer_id), Reference("conversation", one.row.conversation_id)]
-    if one.sealed_because is None:
-        refs += [Reference("document", document_id) for document_id in documents]
+    refs += [Reference("document", document_id) for document_id in documents]
     fields = {"sealed": one.sealed_because}
     return Happening(EventType.ANSWER_REREAD, policy_digest=policy_digest, references=refs, fields=fields)
 

@@ -19,7 +19,7 @@ from app.audit.events import by_caller, decided
 from app.audit.log import AuditLog
 from app.domain.access import Action, Outcome
 from app.domain.audit import EventType
-from app.domain.content import Answer, AnswerState, ChunkId, EvidenceState, Passage, Receipt
+from app.domain.content import Answer, AnswerState, EvidenceState, Passage, Receipt
 from app.domain.identity import Caller
 from app.domain.search import Calibration, SearchLimits
 from app.errors import AccessDeniedError, NotFoundError, UpstreamUnavailableError
@@ -81,8 +81,7 @@ class AnswerQuestion:
         Raises AccessDeniedError (recorded), AuditUnavailableError and UpstreamUnavailableError; nothing follows an error. A run
         that is broken off leaves `generation.aborted` on record.
         """
-        owner = Owner(caller.subject.tenant, caller.subject.subject_id)
-        conversation_id, earlier = await open_conversation(self.database, owner, question.conversation_id)
+        conversation_id, earlier = await open_conversation(self.database, _owner(caller), question.conversation_id)
         request = RetrievalRequest(caller.subject, question.text, question.limits, self.needs, earlier, question.top_k)
         evidence, weighed = await self._find(request)
         if evidence.decision.outcome is Outcome.DENY:
@@ -95,7 +94,7 @@ class AnswerQuestion:
         receipt = await self._record_intent(caller, question, evidence, (state, passages, writing))
         answer = unwritten(writing, question.text, evidence, (state, passages, receipt))
         if state is not AnswerState.ANSWERED:
-            yield await self._release(caller, owner, answer, writing)
+            yield await self._release(caller, evidence, answer, writing)
             return
         brief = Brief(question.text, passages, citations, hidden_values(evidence))
         spoken: list[DraftSentence] = []
@@ -105,7 +104,7 @@ class AnswerQuestion:
                 spoken.append(sentence)
                 if sentence.is_supported:
                     yield Spoken(sentence.text, sentence.citations)
-            answer = await self._release(caller, owner, written(answer, spoken, citations), writing)
+            answer = await self._release(caller, evidence, written(answer, spoken, citations), writing)
         except BaseException:
             await record_aborted(self.database, self.audit, by_caller(caller, aborted(evidence.decision, writing, passages)))
             raise
@@ -141,12 +140,14 @@ class AnswerQuestion:
         RETRIEVALS.labels(state.value).inc()
         return receipt_of(entries[-1])
 
-    async def _release(self, caller: Caller, owner: Owner, answer: Answer, writing: Writing) -> Answer:
+    async def _release(self, caller: Caller, evidence: Evidence, answer: Answer, writing: Writing) -> Answer:
         """Record completion and keep the answer in one transaction; only then it leaves.
 
-        A model may have written for minutes: what it was given must be open still. Raises AccessDeniedError when it is not.
+        A model may have written for minutes: what it was given must be open still, and nothing in it be hidden from the caller by now.
+        Raises AccessDeniedError otherwise.
         """
-        sources = [ChunkId(one.passage_id) for one in answer.passages]
+        owner, given = _owner(caller), {one.passage_id for one in answer.passages}
+        sources = [one for one in evidence.found if one.stored.chunk.chunk_id in given]
         async with self.database.write() as tx:
             if not await self.retrieval.are_granted(tx, caller.subject, self.needs, sources):
                 raise AccessDeniedError(CLOSED)
@@ -165,3 +166,7 @@ class AnswerQuestion:
             await conversation_rows.put_answer(tx, owner, row)
         ANSWERS.labels(answer.state.value).inc()
         return answer
+
+
+def _owner(caller: Caller) -> Owner:
+    return Owner(caller.subject.tenant, caller.subject.subject_id)

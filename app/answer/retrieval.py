@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from app.answer.ranking import RankedChunk, fuse, merge
-from app.domain.access import Action, Decision, Nothing, Outcome, ReadFilter
+from app.domain.access import Action, Decision, Nothing, Outcome, ReadFilter, Resource
 from app.domain.content import ChunkId, StoredPassage
 from app.domain.identity import Subject, TenantId
 from app.domain.ports import Embedder, PassageIndex
@@ -100,11 +100,16 @@ class Retrieval:
             evidence, _ = await self._find_on(now, request)
         return evidence
 
-    async def are_granted(self, tx: Transaction, subject: Subject, actions: tuple[Action, ...], chunk_ids: Sequence[ChunkId]) -> bool:
-        """Whether all of these chunks are live and granted as `tx` sees them: for what took a while to be made of them."""
-        snapshot = await self.policy.current(tx, subject.tenant)
-        resources = await passage_rows.live_resources(tx, subject.tenant, chunk_ids)
-        return set(resources) >= set(chunk_ids) and all(snapshot.permits_all(subject, actions, list(resources.values())))
+    async def are_granted(self, tx: Transaction, subject: Subject, actions: tuple[Action, ...], found: Sequence[Found]) -> bool:
+        """Whether all of these are live and granted as `tx` sees them, and show no more than they would now.
+
+        For what took a while to be made of them.
+        """
+        basis = await self.policy.basis(tx, subject.tenant)
+        resources = await passage_rows.live_resources(tx, subject.tenant, chunk_ids(found))
+        are_open = len(resources) == len(found) and all(basis.snapshot.permits_all(subject, actions, list(resources.values())))
+        redaction = self.redaction.of(basis.snapshot.digest, basis.snapshot.redaction_text)
+        return are_open and _show_no_more(found, resources, basis, subject, redaction)
 
     async def _in_force(self, tenant: TenantId) -> Basis:
         with STAGE_SECONDS.labels("policy").time():
@@ -118,7 +123,7 @@ class Retrieval:
             redaction = self.redaction.of(snapshot.digest, snapshot.redaction_text)
             read_filter = snapshot.read_filter(subject, request.actions)
             decision = snapshot.search_decision(read_filter)
-            visible = _visibility(snapshot, subject, redaction, basis.profiles)
+            visible = _visibility(basis, subject, redaction)
         if decision.outcome is Outcome.DENY or isinstance(read_filter, Nothing):
             denied = Evidence(decision, request.text, (), {}, (), 0, 0, redaction.digest)
             return denied, await self._in_force(subject.tenant)
@@ -169,7 +174,7 @@ class Retrieval:
                 RECHECK_DROPPED.labels("absent").inc(len(ranked) - len(present))
                 if basis is searched_on and len(granted) < len(present):
                     refused = [one for one, permitted in zip(present, verdicts, strict=True) if not permitted]
-                    await self._report(tx, subject.tenant, refused)
+                    await _report(tx, subject.tenant, refused)
             with STAGE_SECONDS.labels("read").time():
                 # In the same transaction: text and the facts it was granted by are of one snapshot.
                 kept = granted[: max(RENDERED, request.n_wanted)]
@@ -186,14 +191,15 @@ class Retrieval:
         )
         return (evidence if decision.outcome is Outcome.ALLOW else replace(evidence, found=())), basis
 
-    async def _report(self, tx: Transaction, tenant: TenantId, refused: Sequence[RankedChunk]) -> None:
-        """Count what one policy's filter let through and its referee did not: of late changes the index may not know yet."""
-        changed = await document_rows.changed_since(tx, tenant, [one.document_id for one in refused], datetime.now(UTC) - _BEHIND)
-        RECHECK_DROPPED.labels("behind").inc(sum(one.document_id in changed for one in refused))
-        denied = [one for one in refused if one.document_id not in changed]
-        RECHECK_DROPPED.labels("denied").inc(len(denied))
-        if denied:
-            _log.error("filter_and_referee_disagreed", tenant=tenant, documents=sorted({one.document_id for one in denied}))
+
+async def _report(tx: Transaction, tenant: TenantId, refused: Sequence[RankedChunk]) -> None:
+    """Count what one policy's filter let through and its referee did not: of late changes the index may not know yet."""
+    changed = await document_rows.changed_since(tx, tenant, [one.document_id for one in refused], datetime.now(UTC) - _BEHIND)
+    RECHECK_DROPPED.labels("behind").inc(sum(one.document_id in changed for one in refused))
+    denied = [one for one in refused if one.document_id not in changed]
+    RECHECK_DROPPED.labels("denied").inc(len(denied))
+    if denied:
+        _log.error("filter_and_referee_disagreed", tenant=tenant, documents=sorted({one.document_id for one in denied}))
 
 
 def render_all(
@@ -224,13 +230,23 @@ def _render_hit(ranked: RankedChunk, passage: StoredPassage, shown: frozenset[st
     )
 
 
-def _visibility(snapshot: Snapshot, subject: Subject, redaction: RedactionPolicy, profiles: Mapping[str, str]) -> Visibility:
-    pairs = [(collection, label) for collection in profiles for label in snapshot.bundle.labels]
-    readers = snapshot.pii_readers(subject, pairs)
+def _visibility(basis: Basis, subject: Subject, redaction: RedactionPolicy, places: Sequence[tuple[str, str]] = ()) -> Visibility:
+    """Entity types shown to the subject in each place, a collection and a label: in all that there are where none is named."""
+    pairs = places or [(collection, label) for collection in basis.profiles for label in basis.snapshot.bundle.labels]
+    readers = basis.snapshot.pii_readers(subject, pairs)
     # A few hundred pairs share a handful of profiles.
-    kinds = {(profiles[collection], may_read) for (collection, _), may_read in readers.items()}
+    kinds = {(basis.profiles[collection], may_read) for (collection, _), may_read in readers.items()}
     shown = {(profile, may_read): redaction.visible_types(profile, may_read_pii=may_read) for profile, may_read in kinds}
-    return {(collection, label): shown[profiles[collection], may_read] for (collection, label), may_read in readers.items()}
+    return {(collection, label): shown[basis.profiles[collection], may_read] for (collection, label), may_read in readers.items()}
+
+
+def _show_no_more(
+    found: Sequence[Found], resources: Mapping[ChunkId, Resource], basis: Basis, subject: Subject, redaction: RedactionPolicy
+) -> bool:
+    """Whether none of these shows an entity type that is hidden from the subject on `basis`."""
+    places = [(resource.collection, min(resource.labels)) for resource in (resources[chunk_id] for chunk_id in chunk_ids(found))]
+    visible = _visibility(basis, subject, redaction, list(dict.fromkeys(places))) if places else {}
+    return all(one.shown <= visible[place] for one, place in zip(found, places, strict=True))
 
 
 def chunk_ids(found: Sequence[Found]) -> list[ChunkId]:

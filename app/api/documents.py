@@ -17,7 +17,7 @@ from app.api.schemas import Body, Moment, Name
 from app.domain.access import Acl, AclMode, acl_to_json
 from app.domain.content import Collection, Document, DocumentId
 from app.domain.identity import Principal
-from app.errors import InvalidInputError, LimitExceededError
+from app.errors import AccessDeniedError, InvalidInputError, LimitExceededError, NotFoundError, PortcullisError
 from app.govern.collections import new_collection
 from app.ingest.jobs import Submission, cleaned
 from app.storage.job_rows import Job
@@ -115,7 +115,8 @@ async def submit_batch(
     first = await once(request, services, caller, idempotency_key)
 
     async def work() -> dict[str, Any]:
-        items = []
+        items: list[dict[str, Any]] = []
+        refusals: list[PortcullisError] = []
         for number, line in enumerate(lines):
             try:
                 submission = _named(_from_json(collection, _parsed(line, f"/{number}")), first.name_of(number))
@@ -123,6 +124,11 @@ async def submit_batch(
                 items.append({"line": number, "document_id": done.document_id, "version": done.version, "job_id": done.job_id})
             except InvalidInputError as error:
                 items.append({"line": number, "error": error.detail, "pointer": error.pointer})
+            except (AccessDeniedError, NotFoundError) as error:
+                refusals.append(error)
+                items.append({"line": number, "error": error.detail})
+        if refusals and len(refusals) == len(items):
+            raise refusals[0]
         return {"items": items}
 
     return dict(await first.run(202, work))
@@ -268,13 +274,13 @@ async def _from_form(collection: str, request: Request, max_bytes: int) -> Submi
         if len(content) > max_bytes:
             message = f"A document may have {max_bytes} bytes at most."
             raise LimitExceededError(message, is_size=True)
-        fields = {name: value for name, value in form.items() if isinstance(value, str) and value}
+        fields = {name: value or None for name, value in form.items() if isinstance(value, str) and (value or name == "valid_until")}
     unknown = set(fields) - set(DocumentBody.model_fields) - {"text"}
     if unknown:
         message = f"Unknown fields: {', '.join(sorted(unknown))}."
         raise InvalidInputError(message, pointer=f"/{min(unknown)}")
-    if "acl" in fields:
-        fields["acl"] = _parsed_acl(fields["acl"])
+    if acl := fields.get("acl"):
+        fields["acl"] = _parsed_acl(acl)
     body = _validated({**fields, "text": "-", "media_type": fields.get("media_type", "")})
     return _to_submission(collection, body, content, (file.filename or "document", body.media_type or file.content_type))
 
@@ -314,6 +320,7 @@ def _to_submission(collection: str, body: DocumentBody, content: bytes, named: t
         source_uri=body.source_uri,
         language=body.language,
         valid_until=body.valid_until,
+        has_no_end="valid_until" in body.model_fields_set and body.valid_until is None,
         external_id=body.external_id,
     )
 

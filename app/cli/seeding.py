@@ -1,21 +1,21 @@
 """Puts the sample company into a fresh installation, through the same flows that anybody's documents take."""
 
 import asyncio
-from datetime import UTC, datetime
+from dataclasses import replace
 
 from rich.console import Console
 from rich.progress import Progress
 
 from app.cli.options import caller_as
 from app.domain.access import acl_from_json
-from app.domain.content import Collection, DocumentState
-from app.domain.identity import TenantId
+from app.domain.content import DocumentState
+from app.govern.collections import new_collection
 from app.ingest.jobs import Submission
-from app.sample import SampleCollection, SampleDocument, read_company
+from app.sample import SampleDocument, read_company
 from app.storage import collection_rows, document_rows
 from app.wiring import Services
 
-SEEDER = "administrator"
+SEEDER, RULER = "administrator", "policy-steward"
 
 
 async def seed(services: Services, *, is_embedding: bool) -> int:
@@ -27,10 +27,18 @@ async def seed(services: Services, *, is_embedding: bool) -> int:
     caller = await caller_as(services, SEEDER)
     async with services.database.read() as tx:
         known = {one.name for one in await collection_rows.list_collections(tx, services.tenant)}
-    for one in company.collections:
-        if one.name not in known:
-            await services.collections.create(caller, _collection(services.tenant, one))
     missing = [document for document in company.documents if not await _is_present(services, document)]
+    in_use = {document.collection for document in company.documents if document not in missing}
+    for one in company.collections:
+        usual = new_collection(caller.subject, one.name, one.title)
+        if one.name not in known:
+            made = replace(usual, steward=one.steward, languages=one.languages, retention_days=one.retention_days)
+            await services.collections.create(caller, made)
+        wanted = {"default_label": one.default_label, "redaction_profile": one.redaction_profile}
+        deciding = {name: value for name, value in wanted.items() if value != getattr(usual, name)}
+        if deciding and one.name not in in_use:
+            # Whoever sets up a collection does not decide who sees what in it.
+            await services.collections.update(await caller_as(services, RULER), one.name, deciding)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("Taking in the sample company", total=len(missing))
         for document in missing:
@@ -39,21 +47,6 @@ async def seed(services: Services, *, is_embedding: bool) -> int:
                 pass
             progress.advance(bar)
     return len(missing)
-
-
-def _collection(tenant: TenantId, one: SampleCollection) -> Collection:
-    return Collection(
-        tenant=tenant,
-        name=one.name,
-        title=one.title,
-        steward=one.steward,
-        default_label=one.default_label,
-        languages=one.languages,
-        retention_days=one.retention_days,
-        redaction_profile=one.redaction_profile,
-        model_routing="default",
-        created_at=datetime.now(UTC),
-    )
 
 
 async def _is_present(services: Services, one: SampleDocument) -> bool:

@@ -1,13 +1,13 @@
 """ManageCollections: which collections a caller may read, and the right to make and change them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from app.audit.events import by_caller, decided
 from app.audit.log import AuditLog
-from app.domain.access import Acl, Action, Outcome, Resource
+from app.domain.access import Acl, Action, Decision, Outcome, Resource
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import Collection
 from app.domain.identity import Caller, Subject
@@ -59,10 +59,18 @@ class ManageCollections:
         return found[0]
 
     async def create(self, caller: Caller, value: Collection) -> Collection:
-        """Make a collection. Needs `collection.write`. Raises ConflictError when the name is taken."""
+        """Make a collection. Needs `collection.write`, and `policy.write` too where what decides who sees what is not as usual.
+
+        Raises ConflictError when the name is taken.
+        """
+        usual = new_collection(caller.subject, value.name, value.title)
+        rights = [Action.COLLECTION_WRITE]
+        if any(getattr(value, name) != getattr(usual, name) for name in _DECIDING):
+            rights.append(Action.POLICY_WRITE)
         async with self.database.write() as tx:
-            decision = await decide_right(tx, self.policy, caller, Action.COLLECTION_WRITE)
-            if decision.outcome is Outcome.ALLOW:
+            decisions = {right: await decide_right(tx, self.policy, caller, right) for right in rights}
+            denied, decision = _first_denied(decisions), decisions[Action.COLLECTION_WRITE]
+            if denied is None:
                 _check_label(await self.policy.current(tx, value.tenant), value.default_label)
                 if await collection_rows.get_collection(tx, value.tenant, value.name) is not None:
                     message = "A collection of this name exists."
@@ -71,7 +79,7 @@ class ManageCollections:
                 happening = decided(EventType.COLLECTION_CHANGED, decision, (), {"collection": value.name, "change": "created"})
                 await self.audit.record_in(tx, by_caller(caller, happening))
                 return value
-        return await refuse_right(self.audit, caller, Action.COLLECTION_WRITE, decision)
+        return await refuse_right(self.audit, caller, denied, decisions[denied])
 
     async def update(self, caller: Caller, name: str, changes: dict[str, Any]) -> Collection:
         """Change settings of a collection. Needs `collection.write`, and `policy.write` instead for what decides who sees what.
@@ -81,7 +89,7 @@ class ManageCollections:
         rights = {Action.POLICY_WRITE if name in _DECIDING else Action.COLLECTION_WRITE for name in changes} or {Action.COLLECTION_WRITE}
         async with self.database.write() as tx:
             decisions = {right: await decide_right(tx, self.policy, caller, right) for right in sorted(rights)}
-            denied = next((right for right, one in decisions.items() if one.outcome is not Outcome.ALLOW), None)
+            denied = _first_denied(decisions)
             if denied is None:
                 before = await collection_rows.get_collection(tx, caller.subject.tenant, name)
                 if before is None:
@@ -119,6 +127,10 @@ def new_collection(subject: Subject, name: str, title: str) -> Collection:
         model_routing="default",
         created_at=datetime.now(UTC),
     )
+
+
+def _first_denied(decisions: Mapping[Action, Decision]) -> Action | None:
+    return next((right for right, one in decisions.items() if one.outcome is not Outcome.ALLOW), None)
 
 
 def _check_label(snapshot: Snapshot, label: str) -> None:

@@ -1,28 +1,27 @@
 """IngestDocument: from submitted bytes to a live, searchable version. Each step may be repeated without harm."""
 
 import asyncio
-import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 
 from app.audit.digests import keyed_digest
 from app.audit.events import Happening, by_system
 from app.audit.events import document as about
 from app.audit.log import AuditLog
-from app.domain.access import Acl, AclMode, acl_from_json
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import Document, DocumentState, ParsedDocument
 from app.domain.ports import Analyzer, PassageIndex
 from app.domain.search import AccessFacts
 from app.errors import ConflictError, InvalidInputError, UnsupportedContentError
+from app.ingest.access import check_rights, next_access
 from app.ingest.alignment import AlignDocument
 from app.ingest.analysis import AnalyzedDocument, Described, analyze_document, indexed_chunks
 from app.ingest.chunking import chunk_document
 from app.ingest.jobs import embed_job
 from app.policy.book import PolicyBook
-from app.policy.bundle import Bundle
 from app.storage import document_rows, job_rows
 from app.storage.document_shapes import VersionRow
 from app.storage.job_rows import Job
@@ -123,24 +122,21 @@ class IngestDocument:
         return document
 
     async def _next_facts(self, tx: Transaction, current: Document, job: Job, analyzed: AnalyzedDocument) -> Document:
-        payload = job.payload
-        # Ranks of this moment: a bundle that came into force while the job waited may have others.
-        bundle = (await self.policy.current(tx, job.tenant)).bundle
-        label, acl = _next_access(current, job, bundle)
-        sensitivity = bundle.sensitivity(label)
-        is_same = (label, sensitivity, acl) == (current.label, current.sensitivity, current.acl)
+        # Rules and ranks of this moment: a bundle that came into force while the job waited may have others.
+        snapshot = await self.policy.current(tx, job.tenant)
+        label, acl = next_access(current, job, snapshot.bundle)
+        after = replace(current, label=label, sensitivity=snapshot.bundle.sensitivity(label), acl=acl)
+        check_rights(snapshot, job, current, after)
+        is_same = (after.label, after.sensitivity, after.acl) == (current.label, current.sensitivity, current.acl)
         return replace(
-            current,
+            after,
             title=analyzed.title,
             state=DocumentState.LIVE,
             live_version=job.version,
-            label=label,
-            sensitivity=sensitivity,
-            acl=acl,
             acl_version=current.acl_version if is_same else current.acl_version + 1,
             language=analyzed.language,
             source_uri=analyzed.source_uri,
-            valid_until=datetime.fromisoformat(payload["valid_until"]) if payload["valid_until"] else None,
+            valid_until=_next_end(current, job.payload),
             updated_at=datetime.now(UTC),
         )
 
@@ -179,42 +175,11 @@ async def _is_overtaken(tx: Transaction, job: Job) -> bool:
     return is_newer and await job_rows.holds(tx, job)
 
 
-def _next_access(current: Document, job: Job, bundle: Bundle) -> tuple[str, Acl]:
-    """Label and ACL of the new version: what was asked for with it, else what the document has.
-
-    What was changed while the job waited is held against what was asked for, and the stricter stands: a revocation must not be undone by
-    a document that was handed in before it, nor a stricter label be lost to a change made without knowing of it. Raises
-    InvalidInputError where nobody can say which label is stricter.
-    """
-    payload = job.payload
-    label, acl, asked = current.label, current.acl, payload["label"]
-    is_changed = current.acl_version != payload["acl_version"]
-    if asked is not None and asked != label:
-        # Jobs of an earlier release do not say which label the document had.
-        is_relabelled = is_changed and payload.get("label_before") != label
-        label = _stricter_label(label, asked, bundle) if is_relabelled else asked
-    if payload["acl"] is not None:
-        wanted = acl_from_json(payload["acl"])
-        acl = _stricter(acl, wanted) if is_changed else wanted
-    return label, acl
-
-
-def _stricter_label(one: str, other: str, bundle: Bundle) -> str:
-    """The label of higher rank; one that policy no longer knows opens nothing and ranks above all."""
-    ranks = [math.inf if rank is None else rank for rank in map(bundle.rank, (one, other))]
-    if ranks[0] == ranks[1]:
-        message = "Its label was changed while it waited, to one that ranks like the one it was handed in with. Hand it in again."
-        raise InvalidInputError(message)
-    return one if ranks[0] > ranks[1] else other
-
-
-def _stricter(one: Acl, other: Acl) -> Acl:
-    """Readers whom both admit."""
-    deny = one.deny | other.deny
-    if AclMode.INHERIT in {one.mode, other.mode}:
-        explicit = one if one.mode is AclMode.EXPLICIT else other
-        return replace(explicit, deny=deny)
-    return Acl(AclMode.EXPLICIT, one.allow & other.allow, deny)
+def _next_end(current: Document, payload: Mapping[str, Any]) -> datetime | None:
+    """When the new version's validity ends: as the one before it, unless something else was said."""
+    if payload["valid_until"]:
+        return datetime.fromisoformat(payload["valid_until"])
+    return None if payload.get("has_no_end") else current.valid_until
 
 
 def _version_row(job: Job, analyzed: AnalyzedDocument) -> VersionRow:

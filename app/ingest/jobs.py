@@ -19,7 +19,11 @@ _MOST_BYTES_OF_ID = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A document handed in. `None` means: the collection's default, or for a known document what it has now."""
+    """A document handed in.
+
+    `None` means for a label or an ACL the collection's default, for those and for the end of its validity what a known document has now;
+    `has_no_end` takes that end away. For everything else it means what the content says.
+    """
 
     collection: str
     content: bytes
@@ -31,6 +35,7 @@ class Submission:
     source_uri: str | None = None
     language: str | None = None
     valid_until: datetime | None = None
+    has_no_end: bool = False
     external_id: str | None = None
 
 
@@ -56,24 +61,39 @@ def cleaned(submission: Submission) -> Submission:
     return clean
 
 
-def ingest_job(subject: Subject, document: Document, version: int, submission: Submission, label_before: str) -> Job:
+@dataclass(frozen=True, slots=True)
+class HandedIn:
+    """Under what a version was handed in: by whom, under which policy, and the label and ACL that the versions before it leave."""
+
+    subject: Subject
+    policy_digest: str
+    label: str
+    acl: Acl
+
+
+def ingest_job(document: Document, version: int, submission: Submission, under: HandedIn) -> Job:
     """The job that turns a submission into a live version.
 
-    `label` and `acl` are what the submitter asked for, `None` where they asked for nothing; `acl_version` and `label_before` are those of
-    the document then, so that a change of access made while the job waits is noticed.
+    `label` and `acl` are what the submitter asked for, `None` where they asked for nothing; `acl_version`, `label_before` and `acl_before`
+    are those of the document then, so that a change of access made while the job waits is noticed.
     """
+    subject = under.subject
     payload = {
+        "policy": under.policy_digest,
+        "submitter": {"principals": sorted(subject.principals), "clearance": subject.clearance, "purpose": subject.purpose},
         "file_name": submission.file_name,
         "media_type": submission.media_type,
         "title": submission.title,
         "label": submission.label,
-        "label_before": label_before,
+        "label_before": under.label,
         "sensitivity": document.sensitivity,
         "acl": acl_to_json(submission.acl) if submission.acl else None,
+        "acl_before": acl_to_json(under.acl),
         "acl_version": document.acl_version,
         "source_uri": submission.source_uri,
         "language": submission.language,
         "valid_until": submission.valid_until.isoformat() if submission.valid_until else None,
+        "has_no_end": submission.has_no_end,
     }
     return replace(_job(JobKind.INGEST, subject.subject_id, document, version), payload=payload, content=submission.content)
 

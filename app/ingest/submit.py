@@ -11,12 +11,13 @@ from app.audit.digests import keyed_digest
 from app.audit.events import Happening, by_caller, decided
 from app.audit.events import document as about
 from app.audit.log import AuditLog
-from app.domain.access import Acl, Action, Decision, Outcome, Resource
+from app.domain.access import Acl, Action, Decision, Outcome, Resource, acl_from_json
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import Collection, Document, DocumentId, DocumentState
 from app.domain.identity import Caller, Subject, TenantId
 from app.errors import AccessDeniedError, InvalidInputError, NotFoundError
-from app.ingest.jobs import Submission, cleaned, ingest_job
+from app.ingest.access import rights_to_replace
+from app.ingest.jobs import HandedIn, Submission, cleaned, ingest_job
 from app.policy.book import PolicyBook
 from app.policy.snapshot import Snapshot
 from app.storage import collection_rows, document_rows, job_rows
@@ -103,7 +104,7 @@ class SubmitDocument:
         wanted = [(Action.INGEST, replace(document.resource(), acl=Acl.inherited()))]
         is_own = known is None or await job_rows.last_submitter(tx, known[0].document_id, known[1]) == subject.subject_id
         if before is not None:
-            wanted += _rights_to_replace(before, document, is_own=is_own)
+            wanted += rights_to_replace(before, document, is_own=is_own)
         decisions = [snapshot.decide(subject, action, resource) for action, resource in wanted]
         decision = next((one for one in decisions if one.outcome is Outcome.DENY), decisions[0])
         rank = snapshot.bundle.sensitivity(collection.default_label)
@@ -125,7 +126,8 @@ class SubmitDocument:
                 before = replace(before, state=DocumentState.PENDING)
             # Label and ACL of a known document change when the new version goes live, with its text.
             await document_rows.update_document(tx, before, version)
-        job = ingest_job(caller.subject, document, version, submission, (plan.before or document).label)
+        label, acl = await _left_by_earlier(tx, plan.before or document)
+        job = ingest_job(document, version, submission, HandedIn(caller.subject, plan.decision.policy_digest, label, acl))
         await job_rows.enqueue(tx, job)
         taken: dict[str, JsonValue] = {
             "collection": document.collection,
@@ -139,17 +141,12 @@ class SubmitDocument:
         return Submitted(document.document_id, version, job.job_id)
 
 
-def _rights_to_replace(before: Document, after: Document, *, is_own: bool) -> list[tuple[Action, Resource]]:
-    """What it takes to put a new version over a known document.
-
-    Its ACL holds for whoever replaces it, except for who handed in its last version; a new label or ACL is a change of access like any
-    other, or the right to add text would be one to open somebody else's.
-    """
-    resource = before.resource()
-    wanted = [(Action.INGEST, replace(resource, acl=Acl.inherited()) if is_own else resource)]
-    if (after.label, after.acl) != (before.label, before.acl):
-        wanted += [(Action.ACL_WRITE, resource), (Action.ACL_WRITE, replace(after.resource(), acl=before.acl))]
-    return wanted
+async def _left_by_earlier(tx: Transaction, document: Document) -> tuple[str, Acl]:
+    """Label and ACL that a document will have when what was handed in before, and waits, is live."""
+    waiting = await job_rows.newest_waiting(tx, document.document_id)
+    said = waiting.payload if waiting else {}
+    label, acl = (said.get(name) or said.get(f"{name}_before") for name in ("label", "acl"))
+    return label or document.label, acl_from_json(acl) if acl else document.acl
 
 
 def _check_label(snapshot: Snapshot, label: str | None) -> None:

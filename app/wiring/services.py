@@ -66,8 +66,9 @@ class Identity:
 class PolicyWatch:
     """Looks at the policy folder and activates what changed. A folder that does not load leaves the old policy standing.
 
-    Where several processes have folders of their own (`is_one_of_many`), what a process finds at its start is not put in force when it
-    was in force before: a process of the last release that restarts during a roll-out would undo the new rules. `policy activate` does.
+    Where several processes have folders of their own (`is_one_of_many`), what a process finds when it begins to look after the policy is
+    not put in force when it was in force before, nor what comes into such a folder late: a process of the last release that restarts
+    during a roll-out, or takes over from another, would undo the new rules. `policy activate` does.
     """
 
     def __init__(self, activate: ActivatePolicyBundle, tenant: TenantId, folder: Path, *, is_one_of_many: bool = False) -> None:
@@ -76,6 +77,7 @@ class PolicyWatch:
         self._tenant = tenant
         self._folder = folder
         self._seen: dict[str, str] | None = None
+        self._is_behind = True
         self._checked: dict[str, str] | None = None
         self.problem: str | None = None
 
@@ -85,15 +87,16 @@ class PolicyWatch:
             files = await asyncio.to_thread(read_folder, self._folder)
         except PolicyInvalidError as error:
             # What comes back is looked at anew, or the problem of a folder that was away for a while would stand for ever.
-            self._seen = None
+            self._seen, self._is_behind = None, True
             self._note(error)
             return
         if files == self._seen:
             return
-        if self._seen is None and self._is_one_of_many and await self._activate.was_replaced(self._tenant, files):
+        if self._is_behind and self._is_one_of_many and await self._activate.was_replaced(self._tenant, files):
             _log.warning("policy_folder_outdated")
             self._seen = files
             return
+        self._is_behind = False
         try:
             await self._activate.run(self._tenant, files, "system:policy-folder")
             self.problem = None
@@ -107,6 +110,8 @@ class PolicyWatch:
 
         A gateway that said nothing would go on under the wider rules of before, and nobody would know.
         """
+        # Whoever takes over from that process knows no more than one that starts.
+        self._seen, self._is_behind = None, True
         try:
             files = await asyncio.to_thread(read_folder, self._folder)
             if files != self._checked:

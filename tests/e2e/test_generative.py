@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from app.policy.bundle import read_folder
 from app.wiring import Models
-from tests.conftest import Gateway, gateway_in
+from tests.conftest import ROOT, Gateway, gateway_in
 from tests.e2e.attack import assert_problem, drained, sse_events, take_in, trail, trail_until
 
 QUESTION = "How many weeks is the Kestrel sabbatical, and who approves it?"
@@ -280,3 +281,21 @@ async def test_odd_replies_release_nothing_and_break_nothing(stage: Stage) -> No
         answer = await stage.ask(reply())
         assert answer["state"] == "closest_passages", name
         assert answer["answer"] == "", name
+
+
+async def test_who_loses_the_right_to_see_names_while_the_model_writes_reads_none_in_its_answer(stage: Stage) -> None:
+    """What it was written from was open still, and was shown with fewer names by then."""
+    words = said(f"{GOOD}{LEAKING['plain']}")
+    stage.provider.reply = [*words[:3], 1.2, *words[3:]]
+    asking = asyncio.create_task(stage.gateway.post("/v1/answers", "hr-partner", {"question": QUESTION}))
+    while not stage.provider.requests:
+        assert not asking.done(), asking.result().text
+        await asyncio.sleep(0.02)
+    assert "Lindqvist" in stage.provider.heard
+    files = {name: text for name, text in read_folder(ROOT / "policies").items() if not name.startswith("cases/")}
+    files["rules.csv"] = files["rules.csv"].rstrip() + "\nrole:sample|hr-partner,sample,hr,*,read_pii,*,deny,Taken back\n"
+    await stage.gateway.services.activate.run(stage.gateway.services.tenant, files, "user:administrator")
+    assert not asking.done()
+    late = await asking
+    assert "Lindqvist" not in late.text
+    assert_problem(late, 403)

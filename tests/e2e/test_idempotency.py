@@ -14,7 +14,7 @@ from app.ingest.jobs import Submission
 from app.ingest.submit import SubmitDocument, Submitted
 from app.storage.people_rows import IdempotencyKey
 from tests.conftest import Gateway
-from tests.e2e.attack import assert_problem, meddle, sample_document, sse_events, trail
+from tests.e2e.attack import assert_problem, meddle, sample_document, sse_events, take_in, trail
 
 QUESTION = {"question": "How much parental leave do I get?"}
 KEY = {"Idempotency-Key": "key-1"}
@@ -51,6 +51,25 @@ async def test_a_batch_is_taken_once(gateway: Gateway) -> None:
     again = await gateway.client.post("/v1/collections/hr/documents:batch", content=lines, headers=headers)
     assert first.json() == again.json()
     assert len({one["document_id"] for one in first.json()["items"]}) == 2
+
+
+async def test_a_line_that_policy_refuses_hides_none_that_was_taken(gateway: Gateway) -> None:
+    """It refused the whole batch: lines before it were taken, those after it never, and each repeat took the former anew."""
+    shut = {"mode": "explicit", "allow": ["role:sample|legal-counsel"], "deny": []}
+    await take_in(gateway, "hr", "administrator", text="Shut.", external_id="b-2", acl=shut)
+    lines = b"".join(json.dumps({"text": f"Line {number}.", "external_id": f"b-{number}"}).encode() + b"\n" for number in (1, 2, 3))
+    headers = {**gateway.token("hr-partner"), **KEY}
+    first = await gateway.client.post("/v1/collections/hr/documents:batch", content=lines, headers=headers)
+    assert first.status_code == 202, first.text
+    assert [sorted(one) for one in first.json()["items"]] == [
+        ["document_id", "job_id", "line", "version"],
+        ["error", "line"],
+        ["document_id", "job_id", "line", "version"],
+    ]
+    assert (await gateway.client.post("/v1/collections/hr/documents:batch", content=lines, headers=headers)).json() == first.json()
+    # Where no line is taken there is nothing to tell but the refusal.
+    refused = await gateway.client.post("/v1/collections/hr/documents:batch", content=lines, headers=gateway.token("engineer"))
+    assert_problem(refused, 403)
 
 
 async def test_a_key_belongs_to_one_person_and_one_route(gateway: Gateway) -> None:

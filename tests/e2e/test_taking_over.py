@@ -177,6 +177,11 @@ async def test_whoever_runs_the_service_does_not_lift_redaction_on_the_side(gate
     for settings in ({"redaction_profile": "published"}, {"default_label": "public"}, {"model_routing": "elsewhere"}):
         assert await change("administrator", **settings) == 403
     assert await change("administrator", title="People") == 200
+    # Nor by making a new collection: only as it comes.
+    made = {"name": "people-files", "title": "People"}
+    for settings in ({"redaction_profile": "published"}, {"default_label": "public"}):
+        assert (await gateway.post("/v1/collections", "administrator", {**made, **settings})).status_code == 403
+    assert (await gateway.post("/v1/collections", "administrator", made)).status_code == 201
     assert await change("policy-steward", redaction_profile="standard") == 200
     assert await change("policy-steward", title="People", redaction_profile="strict") == 403
 

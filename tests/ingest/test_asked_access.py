@@ -10,9 +10,10 @@ from app.domain.content import Document, DocumentId
 from app.domain.identity import Principal
 from app.ingest.document import IngestDocument
 from app.policy.bundle import read_folder
-from app.storage import document_rows
+from app.storage import document_rows, job_rows
 from tests.conftest import ROOT, Gateway, caller_as
 from tests.e2e.attack import assert_problem
+from tests.e2e.test_dead_letters import failed
 
 columns = ("laptop", "company")
 SECRET = "The wombat merger is worth 3 euros."
@@ -107,23 +108,24 @@ async def activate(gateway: Gateway, rules: str, labels: str = "") -> None:
     await gateway.services.activate.run(gateway.services.tenant, files, "user:administrator")
 
 
-@pytest.mark.parametrize("is_waiting", [False, True], ids=["live", "waiting"])
-async def test_a_label_that_policy_no_longer_knows_opens_nothing_until_it_is_known_again(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, *, is_waiting: bool
-) -> None:
+async def test_a_label_that_policy_no_longer_knows_opens_nothing_until_it_is_known_again(gateway: Gateway) -> None:
     """Rules that shut it went with it, and those for any label opened it to all."""
     await activate(gateway, WIDE + SHUT, "  board: 1\n")
-    if is_waiting:
-        meanwhile(monkeypatch, lambda: activate(gateway, WIDE))
     document_id = await hand_in(gateway, SECRET, "board")
-    if not is_waiting:
-        await activate(gateway, WIDE)
+    await activate(gateway, WIDE)
     assert await seen(gateway, document_id) == ("board", UNKNOWN_RANK, False)
     await gateway.services.reconcile.run(gateway.services.tenant, repair=True)
     assert await seen(gateway, document_id) == ("board", UNKNOWN_RANK, False)
     await activate(gateway, WIDE, "  board: 1\n")
     await gateway.services.reconcile.run(gateway.services.tenant, repair=True)
     assert await seen(gateway, document_id) == ("board", 1, True)
+
+
+async def test_what_waits_under_a_label_that_policy_no_longer_knows_is_refused(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    await activate(gateway, WIDE + SHUT, "  board: 1\n")
+    meanwhile(monkeypatch, lambda: activate(gateway, WIDE))
+    document_id = await hand_in(gateway, SECRET, "board", "quarantined")
+    assert not (await seen(gateway, document_id))[2]
 
 
 async def test_ranks_are_raised_a_part_at_a_time(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,3 +160,71 @@ async def test_who_claims_an_id_first_does_not_choose_who_reads_what_another_han
     # Their own from now on, and no lower than usual: nothing to say.
     again = await gateway.post("/v1/collections/hr/documents", "hr-partner", real)
     assert again.status_code == 202, again.text
+
+
+async def hand_in_unsaid(gateway: Gateway, text: str = SECRET) -> DocumentId:
+    """A version without a word on who may read it."""
+    taken = await gateway.post("/v1/collections/hr/documents", "hr-partner", {"title": "Deal", "text": text, "external_id": "deal"})
+    assert taken.status_code == 202, taken.text
+    await gateway.until_job(taken.json()["job_id"], "hr-partner", "succeeded")
+    return DocumentId(taken.json()["document_id"])
+
+
+@pytest.mark.parametrize("failed_before", [False, True], ids=["waiting", "failed"])
+async def test_who_says_no_label_hands_in_under_the_one_that_the_document_has_then(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, *, failed_before: bool
+) -> None:
+    """A steward lowered the label of what was live, the lunch; the merger that waited went live under it."""
+    document_id = await hand_in(gateway, "The lunch is at noon.", "confidential")
+    steward = await caller_as(gateway.services, "hr-partner")
+    if failed_before:
+        job_id = await failed(gateway, monkeypatch, {"title": "Deal", "text": SECRET, "external_id": "deal"})
+        await gateway.services.changes.change_label(steward, document_id, "internal")
+        assert (await gateway.post(f"/v1/jobs/{job_id}/retry", "hr-partner", {})).status_code == 200
+        await gateway.until_job(job_id, "hr-partner", "succeeded")
+    else:
+        meanwhile(monkeypatch, lambda: gateway.services.changes.change_label(steward, document_id, "internal"))
+        await hand_in_unsaid(gateway)
+    assert (await seen(gateway, document_id))[::2] == ("confidential", False)
+
+
+async def test_who_names_no_readers_hands_in_for_those_that_the_document_has_then(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document_id = await hand_in(gateway, "The lunch is at noon.", "internal")
+    steward = await caller_as(gateway.services, "hr-partner")
+    narrow = Acl(AclMode.EXPLICIT, frozenset({Principal("role:sample|hr-partner")}))
+    await gateway.services.changes.change_acl(steward, document_id, narrow)
+    meanwhile(monkeypatch, lambda: gateway.services.changes.change_acl(steward, document_id, Acl.inherited()))
+    await hand_in_unsaid(gateway)
+    assert not (await seen(gateway, document_id))[2]
+
+
+async def test_who_says_no_label_takes_the_one_of_the_version_that_still_waits(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    document_id = await hand_in(gateway, "The lunch is at noon.", "confidential")
+    bodies = ({"label": "internal", "text": "The lunch is at one."}, {"text": SECRET})
+    with monkeypatch.context() as held:
+        # Nobody works until both are handed in.
+        held.setattr(job_rows, "_next", nothing)
+        jobs = [
+            (await gateway.post("/v1/collections/hr/documents", "hr-partner", {"title": "Deal", "external_id": "deal", **body})).json()[
+                "job_id"
+            ]
+            for body in bodies
+        ]
+    for job_id in jobs:
+        await gateway.until_job(job_id, "hr-partner", "succeeded")
+    assert (await seen(gateway, document_id))[::2] == ("internal", True)
+
+
+async def nothing(*_: Any, **__: Any) -> None:  # noqa: ANN401 - whatever the queue is asked
+    """No job."""
+
+
+@pytest.mark.parametrize("lost", ["acl.write", "ingest"])
+async def test_what_waits_goes_live_by_the_rights_of_that_moment(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, lost: str) -> None:
+    """During an outage of the index whoever lost the right to change access had hours: the label that they had lowered was applied."""
+    document_id = await hand_in(gateway, "The lunch is at noon.", "confidential")
+    meanwhile(monkeypatch, lambda: activate(gateway, f"role:sample|hr-partner,sample,hr,*,{lost},*,deny,Taken back\n"))
+    await hand_in(gateway, SECRET, "internal", "quarantined")
+    assert (await seen(gateway, document_id))[::2] == ("confidential", False)

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from app.policy.bundle import read_folder
-from tests.conftest import ROOT
+from app.policy.bundle import digest_of, read_folder
+from app.wiring.services import PolicyWatch
+from tests.conftest import ROOT, Gateway
+
+columns = ("company",)
 
 
 def test_a_mounted_config_map_is_read_like_the_folder_it_was_made_from(tmp_path: Path) -> None:
@@ -17,3 +20,37 @@ def test_a_mounted_config_map_is_read_like_the_folder_it_was_made_from(tmp_path:
     for name in {Path(one).parts[0] for one in wanted}:
         (tmp_path / name).symlink_to(f"..data/{name}")
     assert read_folder(tmp_path) == wanted
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+async def test_whoever_takes_over_does_not_undo_what_was_put_in_force_by_hand(gateway: Gateway, tmp_path: Path) -> None:
+    """A follower knew the folder of its start only: as leader it took a change of long ago for a new one, and opened what was shut."""
+    leader, follower = gateway.replicas
+    base = {name: text for name, text in read_folder(ROOT / "policies").items() if not name.startswith("cases/")}
+    write(tmp_path, base)
+    watches = [PolicyWatch(one.activate, one.tenant, tmp_path, is_one_of_many=True) for one in (leader, follower)]
+    for one in watches:
+        await one.look()
+    write(tmp_path, {"rules.csv": base["rules.csv"].rstrip() + "\n# reviewed\n"})
+    await watches[0].look()
+    await watches[1].check()
+    shut = "".join(f"group:sample|all-employees,sample,*,*,{action},*,deny,Emergency\n" for action in ("search", "read"))
+    await leader.activate.run(leader.tenant, {**base, "rules.csv": base["rules.csv"].rstrip() + "\n" + shut}, "user:administrator")
+    digest = await leader.policies.digest(leader.tenant)
+    for one in watches:
+        await one.look()
+        assert await leader.policies.digest(leader.tenant) == digest
+    # What reaches its folder late was in force before, too; what never was is put in force.
+    write(tmp_path, base)
+    await watches[1].look()
+    assert await leader.policies.digest(leader.tenant) == digest
+    write(tmp_path, {"rules.csv": base["rules.csv"].rstrip() + "\n# reviewed again\n"})
+    await watches[1].look()
+    assert await leader.policies.digest(leader.tenant) == digest_of(
+        {**base, "rules.csv": base["rules.csv"].rstrip() + "\n# reviewed again\n"}
+    )

@@ -64,8 +64,12 @@ async def test_raising_a_label_closes_what_bears_it_with_the_next_request(gatewa
 async def test_a_collection_whose_usual_label_is_gone_reads_as_one_that_is_not_there(gateway: Gateway) -> None:
     """It was complained of before the right was decided: nobody had it on record, and it told that there is such a collection."""
     await activate(gateway, 1)
-    made = await gateway.post("/v1/collections", "administrator", {"name": "deals", "title": "Deals", "default_label": "partner"})
+    made = await gateway.post("/v1/collections", "administrator", {"name": "deals", "title": "Deals"})
     assert made.status_code == 201, made.text
+    changed = await gateway.client.patch(
+        "/v1/collections/deals", json={"default_label": "partner"}, headers=gateway.token("policy-steward")
+    )
+    assert changed.status_code == 200, changed.text
     await gateway.services.activate.run(gateway.services.tenant, read_folder(ROOT / "policies"), "user:administrator")
     for person in ("engineer", "administrator"):
         before = len(await trail(gateway.services))

@@ -17,7 +17,7 @@ from app.errors import AccessDeniedError, InvalidInputError, NotFoundError
 from app.govern.document_rights import READ_ACTIONS, denied_event, first_denial
 from app.policy.book import PolicyBook
 from app.policy.snapshot import Snapshot
-from app.storage import document_rows
+from app.storage import document_rows, job_rows
 from app.storage.transaction import Database
 
 MAX_PRINCIPAL_BYTES = 512
@@ -76,6 +76,9 @@ class ChangeDocuments:
             if document is not None and changed is not None and decision is not None and decision.outcome is Outcome.ALLOW:
                 changed = replace(changed, acl_version=document.acl_version + 1, updated_at=datetime.now(UTC))
                 await document_rows.update_document(tx, changed)
+                if changed.state is DocumentState.WITHDRAWN:
+                    # What was handed in for it goes as well: it would be kept, and end as a success that never was.
+                    await job_rows.cancel_of(tx, document_id, changed.updated_at)
                 fields: dict[str, JsonValue] = {
                     "acl_version": changed.acl_version,
                     "label": changed.label,

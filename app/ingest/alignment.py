@@ -67,4 +67,6 @@ class AlignDocument:
     async def _served(self, tenant: TenantId, document_id: DocumentId) -> Document | None:
         async with self.database.read() as tx:
             found = await document_rows.get_document(tx, tenant, document_id)
-        return found if found is not None and found.is_served_at(datetime.now(UTC)) else None
+            if found is None or found.live_version is None or not found.is_served_at(datetime.now(UTC)):
+                return None
+            return found if await document_rows.has_text(tx, document_id, found.live_version) else None

@@ -29,6 +29,7 @@ from app.storage.transaction import Database, Transaction
 
 AT_ONCE = 500
 """Chunks that one transaction stores."""
+_OVERTAKEN = "A newer version is live, with the label and readers that it has: nothing of this one was applied."
 Parse = Callable[[bytes, str | None, str | None], Awaitable[ParsedDocument]]
 
 
@@ -69,6 +70,8 @@ class IngestDocument:
         if len(analyzed.chunks) > AT_ONCE and not await _store_ahead(self.database, job, analyzed):
             return
         flipped = await self._flip(job, analyzed)
+        if flipped is not None and flipped.live_version is not None and flipped.live_version > job.version:
+            raise InvalidInputError(_OVERTAKEN)
         if flipped is not None and flipped.live_version == job.version:
             # Under the facts that were committed: access may have changed since the index was given the text.
             try:
@@ -85,8 +88,7 @@ class IngestDocument:
         async with self.database.read() as tx:
             current = await _wanted(tx, job)
             if current is None and await _is_overtaken(tx, job):
-                message = "A newer version is live, with the label and readers that it has: nothing of this one was applied."
-                raise InvalidInputError(message)
+                raise InvalidInputError(_OVERTAKEN)
             return None if current is None else await self._next_facts(tx, current, job, analyzed)
 
     async def _flip(self, job: Job, analyzed: AnalyzedDocument) -> Document | None:

@@ -33,9 +33,9 @@ class IndexReport:
 
     documents: int = 0
     missing: list[DocumentId] = field(default_factory=list)
-    """Live in the register; absent from the index, or there in another version or with chunks lacking."""
+    """Live in the register; absent from the index, or there in another version or with other chunks."""
     extra: list[DocumentId] = field(default_factory=list)
-    """In the index; withdrawn, no longer valid, unknown to the register, or not live and with no work under way that makes it so."""
+    """In the index; withdrawn, no longer valid, without text, unknown to the register, or not live with no work under way to make it so."""
     stale_access: list[DocumentId] = field(default_factory=list)
     """Served under an older ACL or label."""
     given_up: list[DocumentId] = field(default_factory=list)
@@ -181,7 +181,7 @@ def _fault(standing: Standing | None, held: IndexedDocument | None, marks: Mappi
         # Chunks that no head speaks of have no version, and are found all the same.
         is_left = bool(held.others) and not is_at_work
         return "extra" if held.live_version is not None or held.chunks or is_left else ""
-    if held.live_version != standing.live_version or held.chunks < standing.chunks or _is_newer(held, standing):
+    if held.live_version != standing.live_version or held.chunks != standing.chunks or _is_newer(held, standing):
         return "missing"
     if held.acl_version < standing.acl_version:
         return "stale_access"
@@ -195,5 +195,9 @@ def _was_never_live(standing: Standing) -> bool:
 
 
 def _is_newer(held: IndexedDocument, standing: Standing) -> bool:
-    """Whether the index has newer facts than the register: an older database was put back. It would keep them, so it must forget first."""
-    return held.acl_version > standing.acl_version
+    """Whether the index has newer facts than the register, or more text: an older database was put back, or text was erased.
+
+    It would keep them, so it must forget first.
+    """
+    is_more = held.live_version == standing.live_version and held.chunks > standing.chunks
+    return is_more or held.acl_version > standing.acl_version

@@ -142,8 +142,8 @@ class SubmitDocument:
 
 
 async def _left_by_earlier(tx: Transaction, document: Document) -> tuple[str, Acl]:
-    """Label and ACL that a document will have when what was handed in before, and waits, is live."""
-    waiting = await job_rows.newest_waiting(tx, document.document_id)
+    """Label and ACL that a document will have when what was handed in before, and is not live yet, is live."""
+    waiting = await job_rows.newest_waiting(tx, document.document_id, document.live_version or 0)
     said = waiting.payload if waiting else {}
     label, acl = (said.get(name) or said.get(f"{name}_before") for name in ("label", "acl"))
     return label or document.label, acl_from_json(acl) if acl else document.acl

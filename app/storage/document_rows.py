@@ -41,9 +41,9 @@ class Standing:
     chunks: int
 
     def is_served_at(self, moment: datetime) -> bool:
-        """As `Document.is_served_at`."""
+        """As `Document.is_served_at`, for one that has text: an eraser may have taken that away."""
         is_valid = self.valid_until is None or self.valid_until > moment
-        return self.state is DocumentState.LIVE and self.live_version is not None and is_valid
+        return self.state is DocumentState.LIVE and self.live_version is not None and is_valid and self.chunks > 0
 
 
 async def get_document(tx: Transaction, tenant: TenantId, document_id: DocumentId) -> Document | None:
@@ -98,6 +98,12 @@ async def _standings_after(tx: Transaction, tenant: TenantId, after: str) -> dic
     )
     rows = (await tx.connection.execute(statement)).all()
     return {DocumentId(name): Standing(where, DocumentState(state), *rest) for name, where, state, *rest in rows}
+
+
+async def has_text(tx: Transaction, document_id: DocumentId, version: int) -> bool:
+    """Whether there is text of a version."""
+    of_version = (chunk.c.document_id == document_id, chunk.c.version == version)
+    return (await tx.connection.execute(select(chunk.c.chunk_id).where(*of_version).limit(1))).first() is not None
 
 
 async def ended_between(tx: Transaction, tenant: TenantId, since: datetime, until: datetime) -> list[DocumentId]:

@@ -255,10 +255,13 @@ async def last_submitter(tx: Transaction, document_id: DocumentId, version: int)
     return (await tx.connection.execute(select(job.c.submitted_by).where(*of_version).limit(1))).scalar_one_or_none()
 
 
-async def newest_waiting(tx: Transaction, document_id: DocumentId) -> Job | None:
-    """The job of the newest version of a document that is not live yet and may still be, without its content, or `None`."""
-    is_open = job.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value))
-    of_document = (job.c.document_id == document_id, job.c.kind == JobKind.INGEST.value, is_open)
+async def newest_waiting(tx: Transaction, document_id: DocumentId, live_version: int) -> Job | None:
+    """The job of the newest version of a document that is not live yet and may still be, without its content, or `None`.
+
+    One that failed may still be as well: whoever looks after it can have it tried again.
+    """
+    is_open = job.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value, JobState.FAILED.value))
+    of_document = (job.c.document_id == document_id, job.c.kind == JobKind.INGEST.value, job.c.version > live_version, is_open)
     row = (await tx.connection.execute(select(*_LIGHT).where(*of_document).order_by(job.c.version.desc()).limit(1))).one_or_none()
     return None if row is None else _job(row)
 

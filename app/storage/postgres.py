@@ -5,6 +5,7 @@ limits on the server, and a server that no longer answers at all is given up on 
 """
 
 import re
+import select
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
@@ -42,6 +43,8 @@ _ALWAYS = {
     "lock_timeout": "2s",
     "statement_timeout": f"{_STATEMENT_WITHIN_S}s",
     "idle_in_transaction_session_timeout": "60s",
+    # Or the first request after a quiet moment would find its connection closed.
+    "idle_session_timeout": "0",
 }
 _READS = "SET default_transaction_isolation = 'repeatable read'; SET default_transaction_read_only = on"
 """Said after connecting: a session that begins read-only is refused by `target_session_attrs=read-write`, which finds the primary."""
@@ -190,9 +193,19 @@ class Era:
     def _note(self, _connection: object, record: ConnectionPoolEntry) -> None:
         record.info["era"] = self.number
 
-    def _require_present(self, _connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
-        if record.info.get("era") != self.number:
+    def _require_present(self, connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:  # noqa: ANN401 - the driver's, adapted
+        if record.info.get("era") != self.number or _is_hung_up(connection.driver_connection):
             raise DisconnectionError
+
+
+def _is_hung_up(connection: psycopg.AsyncConnection[Any]) -> bool:
+    """Whether the server, or a proxy before it, has closed a connection that lay idle: nothing else is there to be read from one."""
+    waiting = select.poll()
+    try:
+        waiting.register(connection.fileno(), select.POLLIN)
+    except psycopg.OperationalError:
+        return True
+    return bool(waiting.poll(0))
 
 
 # ---- text ----------------------------------------------------------------------------------------------------------------

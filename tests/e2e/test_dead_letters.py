@@ -55,6 +55,18 @@ async def test_what_a_newer_version_overtook_is_told_so(gateway: Gateway, monkey
     assert {"8 euros" in one["text"] for one in found["passages"] if "okapi" in one["text"]} == {True}
 
 
+async def test_what_was_handed_in_for_a_withdrawn_document_goes_with_it(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was kept for weeks and could be tried again, to end as a success that never was."""
+    job_id = await failed(gateway, monkeypatch)
+    document_id = (await gateway.get(f"/v1/jobs/{job_id}", "hr-partner")).json()["document_ids"][0]
+    assert (await gateway.client.delete(f"/v1/documents/{document_id}", headers=gateway.token("hr-partner"))).status_code == 204
+    assert (await gateway.get("/v1/jobs", "hr-partner")).json()["items"] == []
+    assert (await gateway.post(f"/v1/jobs/{job_id}/retry", "hr-partner", {})).status_code in {404, 409}
+    async with gateway.services.database.read() as tx:
+        kept = (await tx.connection.exec_driver_sql(f"SELECT state, content FROM job WHERE job_id = '{job_id}'")).one()  # noqa: S608 - our own id
+    assert tuple(kept) == ("cancelled", None)
+
+
 async def test_a_dropped_job_is_gone_with_its_content(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = await failed(gateway, monkeypatch)
     assert (await gateway.post(f"/v1/jobs/{job_id}/cancel", "hr-partner", {})).json()["state"] == "cancelled"

@@ -1,6 +1,7 @@
 """A label or an ACL that is asked for with a new version, and one that is changed while the version waits: the stricter stands."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from app.domain.identity import Principal
 from app.ingest.document import IngestDocument
 from app.policy.bundle import read_folder
 from app.storage import document_rows, job_rows
+from app.storage.job_rows import Job
 from tests.conftest import ROOT, Gateway, caller_as
 from tests.e2e.attack import assert_problem
 from tests.e2e.test_dead_letters import failed
@@ -228,3 +230,33 @@ async def test_what_waits_goes_live_by_the_rights_of_that_moment(gateway: Gatewa
     meanwhile(monkeypatch, lambda: activate(gateway, f"role:sample|hr-partner,sample,hr,*,{lost},*,deny,Taken back\n"))
     await hand_in(gateway, SECRET, "internal", "quarantined")
     assert (await seen(gateway, document_id))[::2] == ("confidential", False)
+
+
+async def test_who_says_no_label_takes_the_one_of_a_version_that_failed_and_may_be_tried_again(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document_id = await hand_in(gateway, "The lunch is at noon.", "internal")
+    await failed(gateway, monkeypatch, {"title": "Deal", "text": SECRET, "label": "confidential", "external_id": "deal"})
+    await hand_in_unsaid(gateway)
+    assert (await seen(gateway, document_id))[::2] == ("confidential", False)
+
+
+async def test_what_is_overtaken_at_the_last_moment_is_told_so(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried again beside a newer version it ended as a success, with its label nowhere."""
+    await hand_in(gateway, "The lunch is at noon.", "internal")
+    job_id = await failed(gateway, monkeypatch, {"title": "Deal", "text": "Soup.", "label": "confidential", "external_id": "deal"})
+    flip, is_newer_live = IngestDocument._flip, []
+
+    async def overtaken(flow: IngestDocument, job: Job, *rest: Any) -> Document | None:  # noqa: ANN401 - as the flow's own
+        if job.job_id == job_id and not is_newer_live:
+            is_newer_live.append(True)
+            async with flow.database.write() as tx:
+                current = await document_rows.get_document(tx, job.tenant, job.document_id)
+                assert current is not None
+                await document_rows.update_document(tx, replace(current, live_version=job.version + 1), job.version + 1)
+        return await flip(flow, job, *rest)
+
+    monkeypatch.setattr(IngestDocument, "_flip", overtaken)
+    assert (await gateway.post(f"/v1/jobs/{job_id}/retry", "hr-partner", {})).status_code == 200
+    await gateway.until_job(job_id, "hr-partner", "quarantined")
+    assert is_newer_live

@@ -277,7 +277,6 @@ async def test_one_document_that_cannot_be_mended_keeps_no_other_from_it(service
     async with services.database.write() as tx:
         closed = await document_rows.find_external(tx, services.tenant, "company", "company/travel-policy")
         assert closed is not None
-        await tx.connection.execute(delete(chunk).where(chunk.c.document_id == lost.document_id))
         await tx.connection.execute(delete(document_version).where(document_version.c.document_id == lost.document_id))
     await services.index.remove(services.tenant, lost.document_id)
     await written_to_the_register_alone(services, replace(closed[0], state=DocumentState.WITHDRAWN, live_version=None))
@@ -306,3 +305,23 @@ async def test_the_register_is_read_a_part_at_a_time(services: Services, monkeyp
         monkeypatch.setattr(document_rows, "_STANDINGS_AT_ONCE", 7)
         assert list((await document_rows.standings(tx, services.tenant)).items()) == list(whole.items())
     assert len(whole) > 14
+
+
+@pytest.mark.parametrize("part", ["whole", "one chunk"])
+async def test_text_that_was_erased_from_the_register_leaves_the_index(services: Services, part: str) -> None:
+    """An eraser's login deletes it there; the words stayed in the index, the comparison called that right."""
+    document = await leave_policy(services)
+    async with services.database.write() as tx:
+        if part == "whole":
+            await document_rows.purge_document(tx, document.document_id)
+        else:
+            last = select(func.max(chunk.c.chunk_id)).where(chunk.c.document_id == document.document_id).scalar_subquery()
+            await tx.connection.execute(delete(chunk).where(chunk.c.chunk_id == last))
+    before = {one.document_id: one.chunks for one in await services.index.inventory(services.tenant)}[document.document_id]
+    report = await services.reconcile.run(services.tenant, repair=True)
+    assert (report.extra if part == "whole" else report.missing) == [document.document_id]
+    assert report.is_mended
+    held = {one.document_id: one.chunks for one in await services.index.inventory(services.tenant)}
+    assert held.get(document.document_id, 0) == (0 if part == "whole" else before - 1)
+    again = await services.reconcile.run(services.tenant, repair=False)
+    assert (again.missing, again.extra) == ([], [])

@@ -244,9 +244,11 @@ async def test_what_the_server_does_by_default_is_not_what_the_gateway_relies_on
         with closing(psycopg.connect(server.url(), autocommit=True)) as admin:
             admin.execute("ALTER SYSTEM SET synchronous_commit = off")
             admin.execute("ALTER SYSTEM SET default_transaction_isolation = 'serializable'")
+            admin.execute("ALTER SYSTEM SET idle_session_timeout = '2s'")
             admin.execute("SELECT pg_reload_conf()")
         async with database.write() as tx:
             assert (await tx.connection.exec_driver_sql("SHOW synchronous_commit")).scalar_one() == "on"
+            assert (await tx.connection.exec_driver_sql("SHOW idle_session_timeout")).scalar_one() == "0"
             # A writer that waited for its turn must see what the one before it did.
             assert (await tx.connection.exec_driver_sql("SHOW transaction_isolation")).scalar_one() == "read committed"
         async with database.read() as tx:
@@ -337,3 +339,18 @@ async def test_a_standby_is_never_read() -> None:
             async with database.read() as tx:
                 await policy_rows.active(tx, T)
         await database.close()
+
+
+async def test_a_connection_closed_while_it_lay_idle_fails_no_request(server: Server, tmp_path: Path) -> None:
+    """By a proxy or a server that spares sessions: the first request after each quiet moment was refused."""
+    async with opened(server, tmp_path) as (database, log):
+        await log.record(event())
+        for _ in range(3):
+            assert len(await kept(database)) >= 1
+            with closing(psycopg.connect(server.url(), autocommit=True)) as admin:
+                ended = admin.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'portcullis'"
+                ).fetchall()
+            assert len(ended) >= 2
+            await asyncio.sleep(0.3)
+            await log.record(event())

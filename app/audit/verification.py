@@ -1,6 +1,7 @@
 """Checks a whole log against itself and against its checkpoints, and names the first thing that does not hold."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from app.audit import envelope
 from app.audit.log import chain_value, log_name
@@ -12,6 +13,7 @@ from app.storage.transaction import Database, Transaction
 
 _PAGE = 2_000
 _MAX_PROBLEMS = 20
+_COLUMNS = ("event_id", "type", "actor", "outcome", "recorded_at")
 
 
 @dataclass(slots=True)
@@ -77,16 +79,16 @@ async def _check_entries(tx: Transaction, log: str, tree: MerkleTree, report: Lo
             report.add(f"entry {index}: reference {kind} {ref} differs between the entry and the index of references")
 
 
-def _check_columns(leaf: bytes, row: tuple[int, str, str, str, str, object], report: LogReport) -> set[tuple[str, str, int]]:
+def _check_columns(leaf: bytes, row: tuple[int, str, str, str, str, datetime], report: LogReport) -> set[tuple[str, str, int]]:
     index = row[0]
     try:
         content = envelope.parse(leaf)
-        facts = (content["event_id"], content["type"], content["actor"], content["outcome"])
+        facts = [content[name] for name in _COLUMNS]
         references = {(kind, ref, index) for kind, ref in envelope.references(content)}
     except (ValueError, KeyError, TypeError):
         report.add(f"entry {index}: the stored bytes are no envelope")
         return set()
-    for name, inside, outside in zip(("event_id", "type", "actor", "outcome"), facts, row[1:5], strict=True):
+    for name, inside, outside in zip(_COLUMNS, facts, (*row[1:5], envelope.rfc3339(row[5])), strict=True):
         if inside != outside:
             report.add(f"entry {index}: column {name} differs from the entry")
     return references

@@ -134,5 +134,6 @@ def _filters(query: EventQuery) -> list[str]:
 
 
 def row_of(entry: LogEntry) -> TrailRow:
-    """An entry as an officer reads it."""
-    return TrailRow(entry.index, entry.recorded_at, entry.leaf_hash, envelope.parse(entry.leaf))
+    """An entry as an officer reads it, with the time that its hash covers."""
+    event = envelope.parse(entry.leaf)
+    return TrailRow(entry.index, datetime.fromisoformat(event["recorded_at"]), entry.leaf_hash, event)

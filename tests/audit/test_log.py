@@ -18,6 +18,7 @@ from app.audit.signer import CheckpointSigner, RemoteSigner
 from app.domain.audit import Reference
 from app.errors import AuditUnavailableError, ConfigurationError, InvalidInputError
 from app.govern.recovery import AcknowledgeRecovery
+from app.govern.trail import row_of
 from app.storage.audit_rows import EventQuery
 from tests.audit.conftest import TENANT, Evidence
 from tests.conftest import ROOT
@@ -94,6 +95,7 @@ async def test_a_record_that_cannot_be_stored_takes_no_other_with_it(evidence: E
         ("UPDATE audit_block SET root = zeroblob(32) WHERE first = 0", "block at 0"),
         ("UPDATE audit_head SET size = size + 1", "head"),
         ("DELETE FROM audit_event WHERE idx = 9", "block at"),
+        ("UPDATE audit_event SET recorded_at = '2001-01-01 00:00:00.000000' WHERE idx = 3", "entry 3: column recorded_at"),
     ],
 )
 async def test_meddling_is_named_with_its_place(evidence: Evidence, statement: str, named: str) -> None:
@@ -104,6 +106,15 @@ async def test_meddling_is_named_with_its_place(evidence: Evidence, statement: s
     report = await evidence.verify()
     assert not report.is_intact
     assert any(named in problem for problem in report.problems), report.problems
+
+
+async def test_an_officer_is_shown_the_time_that_the_hash_covers(evidence: Evidence) -> None:
+    """The column beside it was shown, and compared with nothing: an entry could be moved by years."""
+    [entry] = await evidence.log.record(evidence.event())
+    evidence.store.meddle("UPDATE audit_event SET recorded_at = '2001-01-01 00:00:00.000000'")
+    async with evidence.database.read() as tx:
+        [found] = await evidence.log.search(tx, TENANT, EventQuery())
+    assert row_of(found).recorded_at == entry.recorded_at
 
 
 async def test_a_rewrite_with_right_hashes_contradicts_the_signed_checkpoint(evidence: Evidence) -> None:

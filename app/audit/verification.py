@@ -51,6 +51,9 @@ async def verify_log(database: Database, tenant: TenantId, vkey: str, signed: tu
     async with database.read() as tx:
         await _check_entries(tx, log, tree, report)
         await _check_blocks(tx, log, tree, report)
+        for table, count in (await audit_rows.count_outside(tx, log, tree.size)).items():
+            if count:
+                report.add(f"rows of {table} outside the {tree.size} entries: {count}")
         latest = await audit_rows.latest_checkpoint(tx, log)
     report.root = tree.root().hex()
     if latest is not None:

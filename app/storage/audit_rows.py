@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, insert, or_, select, text, update
 
 from app.domain.audit import EventId, EventType, LogEntry, Reference
 from app.storage.tables import audit_block, audit_checkpoint, audit_event, audit_head, audit_ref
@@ -208,7 +208,7 @@ def _ends(log: str, answer: ColumnElement[str] | str) -> Select[tuple[int]]:
 
 async def actors(tx: Transaction, log: str) -> list[str]:
     """Everybody who ever acted in `log`."""
-    return list((await tx.connection.execute(select(audit_event.c.actor).where(audit_event.c.log == log).distinct())).scalars())
+    return list((await tx.connection.execute(select(audit_event.c.actor).where(_is_entry(log)).distinct())).scalars())
 
 
 async def entries_from(tx: Transaction, log: str, start: int, limit: int) -> list[LogEntry]:
@@ -220,9 +220,18 @@ async def entries_from(tx: Transaction, log: str, start: int, limit: int) -> lis
 async def event_columns(tx: Transaction, log: str, start: int, limit: int) -> list[tuple[int, str, str, str, str, datetime]]:
     """Indexed columns (idx, event_id, type, actor, outcome, recorded_at) in order, to be compared with the leaves."""
     columns = (audit_event.c.idx, audit_event.c.event_id, audit_event.c.type, audit_event.c.actor, audit_event.c.outcome)
-    statement = select(*columns, audit_event.c.recorded_at).where(audit_event.c.log == log, audit_event.c.idx >= start)
+    statement = select(*columns, audit_event.c.recorded_at).where(_is_entry(log), audit_event.c.idx >= start)
     rows = await tx.connection.execute(statement.order_by(audit_event.c.idx).limit(limit))
     return [(row.idx, row.event_id, row.type, row.actor, row.outcome, row.recorded_at) for row in rows]
+
+
+async def count_outside(tx: Transaction, log: str, size: int) -> dict[str, int]:
+    """Rows of each table of `log` that belong to none of its `size` entries, by table: before the first one or past the last."""
+    counts = {}
+    for place in (audit_event.c.idx, audit_block.c.first, audit_ref.c.idx):
+        query = select(func.count()).where(place.table.c.log == log, or_(place < 0, place >= size))
+        counts[str(place.table.name)] = (await tx.connection.execute(query)).scalar_one()
+    return counts
 
 
 async def references_between(tx: Transaction, log: str, start: int, stop: int) -> set[tuple[str, str, int]]:
@@ -257,24 +266,32 @@ async def put_checkpoint(tx: Transaction, log: str, size: int, note: str, signed
 
 
 async def latest_checkpoint(tx: Transaction, log: str) -> tuple[int, str] | None:
-    """(size, signed note) of the newest checkpoint of the log as it is, or `None`.
+    """(size, signed note) of the newest checkpoint of the log as it is, or `None` when none was published.
 
-    That is the largest, but for those over entries that were lost: somebody acknowledged the loss after they were signed.
+    That is the largest, but for those over entries that were lost: somebody acknowledged the loss after they were signed. An
+    acknowledgement counts once a checkpoint over it was signed after it; what was published stands against one that nobody signed.
     """
-    resumed = select(audit_event.c.idx, audit_event.c.recorded_at).where(audit_event.c.log == log)
+    published = select(audit_checkpoint.c.size, audit_checkpoint.c.note).where(audit_checkpoint.c.log == log)
+    newest = published.order_by(audit_checkpoint.c.size.desc(), audit_checkpoint.c.signed_at.desc()).limit(1)
+    resumed = select(audit_event.c.idx, audit_event.c.recorded_at).where(_is_entry(log))
     resumed = resumed.where(audit_event.c.type == EventType.LOG_RESUMED.value).order_by(audit_event.c.idx.desc()).limit(1)
-    last = (await tx.connection.execute(resumed)).one_or_none()
-    statement = select(audit_checkpoint.c.size, audit_checkpoint.c.note).where(audit_checkpoint.c.log == log)
+    row, last = None, (await tx.connection.execute(resumed)).one_or_none()
     if last is not None:
-        statement = statement.where(or_(audit_checkpoint.c.size <= last.idx, audit_checkpoint.c.signed_at >= last.recorded_at))
-    newest = statement.order_by(audit_checkpoint.c.size.desc(), audit_checkpoint.c.signed_at.desc()).limit(1)
-    row = (await tx.connection.execute(newest)).one_or_none()
+        since = newest.where(audit_checkpoint.c.size > last.idx, audit_checkpoint.c.signed_at >= last.recorded_at)
+        row = (await tx.connection.execute(since)).one_or_none()
+    row = row or (await tx.connection.execute(newest)).one_or_none()
     return None if row is None else (row.size, row.note)
+
+
+def _is_entry(log: str) -> ColumnElement[bool]:
+    """What makes a row an entry of `log`: its head counts it. A row elsewhere was put there by somebody, and is shown to nobody."""
+    size = select(audit_head.c.size).where(audit_head.c.log == log).scalar_subquery()
+    return and_(audit_event.c.log == log, audit_event.c.idx >= 0, audit_event.c.idx < size)
 
 
 def _entries(log: str) -> Select[tuple[str, int, bytes, bytes, datetime]]:
     columns = (audit_event.c.event_id, audit_event.c.idx, audit_event.c.leaf, audit_event.c.leaf_hash, audit_event.c.recorded_at)
-    return select(*columns).where(audit_event.c.log == log)
+    return select(*columns).where(_is_entry(log))
 
 
 def _entry(log: str, row: Row[tuple[str, int, bytes, bytes, datetime]]) -> LogEntry:

@@ -15,13 +15,17 @@ from app.audit.log import AuditLog
 from app.audit.merkle import leaf_hash, verify_inclusion
 from app.audit.notes import open_checkpoint
 from app.audit.signer import CheckpointSigner, RemoteSigner
-from app.domain.audit import Reference
-from app.errors import AuditUnavailableError, ConfigurationError, InvalidInputError
+from app.domain.audit import EventId, Reference
+from app.errors import AuditUnavailableError, ConfigurationError, InvalidInputError, NotFoundError
 from app.govern.recovery import AcknowledgeRecovery
 from app.govern.trail import row_of
 from app.storage.audit_rows import EventQuery
 from tests.audit.conftest import TENANT, Evidence
 from tests.conftest import ROOT
+
+PLANT = """INSERT INTO audit_event SELECT log, {}, 'evt_forged', type, actor, outcome, recorded_at, leaf, leaf_hash
+    FROM audit_event WHERE idx = 3"""
+"""A copy of an entry at another place."""
 
 
 async def test_entries_are_numbered_without_gap_whoever_writes_at_once(evidence: Evidence) -> None:
@@ -96,6 +100,11 @@ async def test_a_record_that_cannot_be_stored_takes_no_other_with_it(evidence: E
         ("UPDATE audit_head SET size = size + 1", "head"),
         ("DELETE FROM audit_event WHERE idx = 9", "block at"),
         ("UPDATE audit_event SET recorded_at = '2001-01-01 00:00:00.000000' WHERE idx = 3", "entry 3: column recorded_at"),
+        (PLANT.format(-1), "rows of audit_event outside the 10 entries: 1"),
+        (PLANT.format(11), "rows of audit_event outside the 10 entries: 1"),
+        ("INSERT INTO audit_ref VALUES ('portcullis/sample', 'document', 'doc_2', -1)", "rows of audit_ref outside"),
+        ("INSERT INTO audit_ref VALUES ('portcullis/sample', 'document', 'doc_2', 10)", "rows of audit_ref outside"),
+        ("INSERT INTO audit_block SELECT log, -1, count, root, chain FROM audit_block WHERE first = 0", "rows of audit_block outside"),
     ],
 )
 async def test_meddling_is_named_with_its_place(evidence: Evidence, statement: str, named: str) -> None:
@@ -106,6 +115,17 @@ async def test_meddling_is_named_with_its_place(evidence: Evidence, statement: s
     report = await evidence.verify()
     assert not report.is_intact
     assert any(named in problem for problem in report.problems), report.problems
+
+
+@pytest.mark.parametrize("place", [-1, 11])
+async def test_a_row_outside_the_log_is_shown_to_nobody(evidence: Evidence, place: int) -> None:
+    """One before the first entry was listed to officers, and no check of the log read it."""
+    written = await evidence.log.record(*(evidence.event(n=n) for n in range(10)))
+    evidence.store.meddle(PLANT.format(place))
+    async with evidence.database.read() as tx:
+        assert await evidence.log.search(tx, TENANT, EventQuery()) == written[::-1]
+        with pytest.raises(NotFoundError):
+            await evidence.log.find(tx, TENANT, EventId("evt_forged"))
 
 
 async def test_an_officer_is_shown_the_time_that_the_hash_covers(evidence: Evidence) -> None:

@@ -1,6 +1,7 @@
 """What was published last binds every signer; after an acknowledged loss it is the checkpoint of the log as it is then."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from app.audit.log import AuditLog
 from app.audit.notes import open_checkpoint
 from app.audit.signer import CheckpointSigner, RemoteSigner
 from app.audit.verification import verify_log
+from app.domain.audit import EventType
 from app.errors import AuditUnavailableError, ConfigurationError
 from app.govern.recovery import AcknowledgeRecovery
 from app.settings import load_settings
@@ -156,6 +158,43 @@ async def test_a_log_that_grows_back_to_a_size_that_was_lost_never_gets_the_lost
     await log.checkpoint(TENANT)
     assert open_checkpoint((await gateway.prove(TENANT, entry)).checkpoint, key).size == 7
     assert (await evidence.verify()).is_intact
+
+
+FORGED = """INSERT INTO audit_event SELECT log, {place}, 'evt_forged', 'audit.recovery.acknowledged', actor, outcome,
+    '9999-01-01 00:00:00.000000', leaf, leaf_hash FROM audit_event WHERE idx = 0"""
+EMPTIED = ("DELETE FROM audit_block", "DELETE FROM audit_ref", "DELETE FROM audit_head")
+
+
+@pytest.mark.parametrize("place", [-1, 11])
+async def test_a_row_outside_the_log_acknowledges_nothing(evidence: Evidence, place: int) -> None:
+    """A gateway's login could put one there, dated 9999: no checkpoint counted any more, and a log rewritten whole was called whole."""
+    await grow(evidence, 6)
+    evidence.store.meddle(FORGED.format(place=place), "DELETE FROM audit_event WHERE idx BETWEEN 0 AND 5", *EMPTIED)
+    await gateway_of(evidence, evidence.signer).record(*(evidence.event(n=n + 100) for n in range(6)))
+    await _assert_rewritten(evidence)
+
+
+@pytest.mark.parametrize("size", [0, 3])
+async def test_an_acknowledgement_that_nobody_signed_takes_no_checkpoint_away(evidence: Evidence, size: int) -> None:
+    """Whoever owns the database writes one into the log as well, right hashes and all: the signature over it is out of their reach."""
+    await grow(evidence, 3, 6)
+    if size:
+        cut(evidence, size)
+    else:
+        evidence.store.meddle("DELETE FROM audit_event", *EMPTIED)
+    forged = replace(evidence.event(), type=EventType.LOG_RESUMED)
+    await gateway_of(evidence, evidence.signer).record(forged, *(evidence.event(n=n + 100) for n in range(6)))
+    await _assert_rewritten(evidence)
+
+
+async def _assert_rewritten(evidence: Evidence) -> None:
+    """Whoever has the public key alone sees it: in a check of the log, and a gateway at its start."""
+    report = await verify_log(evidence.database, TENANT, evidence.signer.verifier_key(LOG), None)
+    assert "the checkpoint over 6 entries has another root: the log was rewritten" in report.problems
+    gateway = gateway_of(evidence, evidence.signer)
+    await gateway.start(TENANT)
+    with pytest.raises(AuditUnavailableError, match="differs from"):
+        await gateway.check(TENANT)
 
 
 async def test_a_new_key_beside_the_old_memory_signs_once_an_operator_has_said_so(evidence: Evidence) -> None:

@@ -87,6 +87,23 @@ def test_the_database_itself_refuses_to_change_or_remove_evidence(tmp_path: Path
     connection.close()
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        "audit_event VALUES ('log', {}, 'e', 't', 'a', 'o', '2026-01-01', '', '')",
+        "audit_block VALUES ('log', {}, 1, '', '')",
+        "audit_ref VALUES ('log', 'document', 'd', {})",
+    ],
+)
+def test_the_database_itself_refuses_a_row_before_the_first_of_the_log(tmp_path: Path, row: str) -> None:
+    schema.upgrade(_url(tmp_path), MIGRATIONS)
+    connection = sqlite3.connect(tmp_path / "portcullis.db")
+    connection.execute(f"INSERT INTO {row.format(0)}")
+    with pytest.raises(sqlite3.IntegrityError, match="negative"):
+        connection.execute(f"INSERT INTO {row.format(-1)}")
+    connection.close()
+
+
 async def test_a_read_only_database_is_unavailable_and_recovers(tmp_path: Path) -> None:
     url = _url(tmp_path)
     schema.upgrade(url, MIGRATIONS)

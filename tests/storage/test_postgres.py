@@ -237,6 +237,23 @@ def test_a_gateway_takes_no_lease_of_the_signer(company: Store) -> None:
 
 
 @pytest.mark.parametrize(
+    "row",
+    [
+        "audit_event VALUES ('portcullis/sample', {}, 'e', 't', 'a', 'o', now(), '', '')",
+        "audit_block VALUES ('portcullis/sample', {}, 1, '', '')",
+        "audit_ref VALUES ('portcullis/sample', 'document', 'd', {})",
+    ],
+)
+def test_a_gateway_puts_no_row_before_the_first_of_the_log(company: Store, row: str) -> None:
+    """It may add, and what it added there was shown to officers and read by no check."""
+    with closing(psycopg.connect(company.url("gateway"))) as connection:
+        connection.execute("SET portcullis.tenant = 'sample'")
+        connection.execute(f"INSERT INTO {row.format(0)}")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="not_before"):
+            connection.execute(f"INSERT INTO {row.format(-1)}")
+
+
+@pytest.mark.parametrize(
     ("rights", "named"),
     [
         ("IN ROLE portcullis_gateway, portcullis_eraser", "portcullis_eraser"),

@@ -192,6 +192,19 @@ async def without_end(tx: Transaction, log: str, begun: tuple[datetime, datetime
     return [_entry(log, row) for row in rows]
 
 
+async def ends_about(tx: Transaction, log: str, named: Reference, after: int, limit: int) -> tuple[list[LogEntry], int]:
+    """Ends of generations among the next `limit` entries past `after` that name something, and the last of these; `after` when none do.
+
+    Two statements by key: whatever the database knows of its rows, it does not walk the log for them.
+    """
+    about = select(audit_ref.c.idx).where(audit_ref.c.log == log, audit_ref.c.kind == named.kind, audit_ref.c.ref == named.ref)
+    page = about.where(audit_ref.c.idx > after).order_by(audit_ref.c.idx).limit(limit)
+    indexes = list((await tx.connection.execute(page)).scalars())
+    ends = _entries(log).where(audit_event.c.idx.in_(indexes), audit_event.c.type.in_(_ENDS)).order_by(audit_event.c.idx)
+    rows = await tx.connection.execute(ends) if indexes else ()
+    return [_entry(log, row) for row in rows], max(indexes, default=after)
+
+
 async def is_ended(tx: Transaction, log: str, answer: str) -> bool:
     """Whether the log holds the end of an answer."""
     return (await tx.connection.execute(_ends(log, answer).limit(1))).first() is not None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from app.domain.identity import SubjectId, TenantId
 from app.storage.tables import access_request, answer, conversation, feedback
@@ -22,7 +22,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """A stored answer. `body` is the answer as released; a reader re-authorises every source in it."""
+    """A stored answer. `body` is the answer as released, or what `empty_answers` leaves; a reader re-authorises every source in it."""
 
     answer_id: str
     conversation_id: str
@@ -72,6 +72,23 @@ async def answers_of(tx: Transaction, owner: Owner, conversation_id: str) -> lis
     return [_answer(row) for row in rows]
 
 
+async def empty_answers(tx: Transaction, tenant: TenantId, answer_ids: Sequence[str], source: str) -> int:
+    """Take text, quotes and digests of passages out of those of some answers that were built from a passage whose id begins with `source`.
+
+    Ids stay, so that they are read as sealed, and the salt, so that whoever kept the text can still show that it was theirs; so does the
+    question, their own words. Returns how many were changed: repeated, none.
+    """
+    statement = select(answer.c.answer_id, answer.c.body).where(answer.c.tenant == tenant, answer.c.answer_id.in_(answer_ids))
+    changed = []
+    for answer_id, body in await tx.connection.execute(statement):
+        emptied = _emptied(body) if any(one["passage_id"].startswith(source) for one in body["passages"]) else body
+        changed += [{"emptied_id": answer_id, "emptied": emptied}] if emptied != body else []
+    if changed:
+        one = update(answer).where(answer.c.answer_id == bindparam("emptied_id")).values(body=bindparam("emptied"))
+        await tx.connection.execute(one, changed)
+    return len(changed)
+
+
 async def questions_of(tx: Transaction, owner: Owner, conversation_ids: Sequence[str]) -> dict[str, list[str]]:
     """The subject's own questions in each of some conversations, oldest first."""
     mine = (answer.c.tenant == owner.tenant, answer.c.subject_id == owner.subject_id, answer.c.conversation_id.in_(conversation_ids))
@@ -108,6 +125,12 @@ async def put_feedback(tx: Transaction, owner: Owner, values: dict[str, Any]) ->
 async def put_access_request(tx: Transaction, owner: Owner, values: dict[str, Any]) -> None:
     """Store a request for access."""
     await tx.connection.execute(insert(access_request).values(tenant=owner.tenant, subject_id=owner.subject_id, **values))
+
+
+def _emptied(body: dict[str, Any]) -> dict[str, Any]:
+    passages = [{"passage_id": one["passage_id"], "rank": one["rank"], "confidence": one["confidence"]} for one in body["passages"]]
+    # No digest of what was shown: it would let a reader try values, and with none the answer stays shut whatever is found.
+    return {**body, "text": "", "citations": [], "passages": [{**one, "shown_sha256": ""} for one in passages]}
 
 
 def _mine(owner: Owner) -> tuple[Any, ...]:

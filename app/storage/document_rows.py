@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, and_, case, delete, exists, func, insert, select, update
+from sqlalchemy import Select, Text, and_, case, cast, delete, exists, func, insert, select, update
 
 from app.domain.access import UNKNOWN_RANK
 from app.domain.content import Document, DocumentId, DocumentState
@@ -193,28 +193,39 @@ def _outlived(moment: datetime) -> Select[tuple[str]]:
 
 async def left_over(tx: Transaction, tenant: TenantId, moment: datetime, limit: int) -> list[tuple[DocumentId, int]]:
     """Stored versions, at most `limit`, that were replaced before `moment`, or stored before it by work that was given up."""
+    statement = _left_over(moment).where(document.c.tenant == tenant).order_by(*document_version.primary_key).limit(limit)
+    return [(DocumentId(row.document_id), row.version) for row in await tx.connection.execute(statement)]
+
+
+async def is_left_over(tx: Transaction, document_id: DocumentId, version: int, moment: datetime) -> bool:
+    """Whether a version is one of those that `left_over` finds."""
+    statement = _left_over(moment).where(document.c.document_id == document_id, document_version.c.version == version)
+    return (await tx.connection.execute(statement)).first() is not None
+
+
+def _left_over(moment: datetime) -> Select[tuple[str, int]]:
     live = document_version.alias("live")
     is_live = and_(live.c.document_id == document.c.document_id, live.c.version == document.c.live_version)
-    statement = (
+    return (
         select(document_version.c.document_id, document_version.c.version)
         .join(document, document.c.document_id == document_version.c.document_id)
         .outerjoin(live, is_live)
-        .where(document.c.tenant == tenant, document.c.state != DocumentState.WITHDRAWN.value, ~_IS_COMING)
+        .where(document.c.state != DocumentState.WITHDRAWN.value, ~_IS_COMING)
         .where(document.c.live_version.is_(None) | (document_version.c.version != document.c.live_version))
         .where(document_version.c.created_at < moment, live.c.created_at.is_(None) | (live.c.created_at < moment))
     )
-    rows = await tx.connection.execute(statement.order_by(*document_version.primary_key).limit(limit))
-    return [(DocumentId(row.document_id), row.version) for row in rows]
 
 
-async def withdrawn_before(tx: Transaction, tenant: TenantId, moment: datetime, limit: int) -> list[DocumentId]:
-    """Withdrawn documents that still hold text and were last changed before `moment`, at most `limit`."""
+async def withdrawn_before(tx: Transaction, tenant: TenantId, moment: datetime, after: str, limit: int) -> list[DocumentId]:
+    """Withdrawn documents past `after` with text or names left, in them or their jobs, last changed before `moment`; at most `limit`."""
+    has_text = exists().where(document_version.c.document_id == document.c.document_id)
+    has_work = exists().where(job.c.document_id == document.c.document_id, cast(job.c.payload, Text) != "{}")
     statement = (
         select(document.c.document_id)
-        .join(document_version, document_version.c.document_id == document.c.document_id)
         .where(document.c.tenant == tenant, document.c.state == DocumentState.WITHDRAWN.value, document.c.updated_at < moment)
+        .where((document.c.title != "") | (document.c.source_uri != "") | has_text | has_work, document.c.document_id > after)
     )
-    rows = await tx.connection.execute(statement.distinct().order_by(document.c.document_id).limit(limit))
+    rows = await tx.connection.execute(statement.order_by(document.c.document_id).limit(limit))
     return [DocumentId(row.document_id) for row in rows]
 
 
@@ -254,9 +265,14 @@ async def is_due(tx: Transaction, document_id: DocumentId, before: datetime) -> 
 
 
 async def purge_document(tx: Transaction, document_id: DocumentId) -> None:
-    """Remove every version and chunk of a withdrawn document; its row stays as a tombstone."""
+    """Remove every version and chunk of a withdrawn document, and its title and address; its row stays as a tombstone.
+
+    The id of its source stays: handed in again under it, the document goes on counting its versions, so that no passage ever bears an id
+    of one that is gone, and has the readers that it had.
+    """
     await tx.connection.execute(delete(chunk).where(chunk.c.document_id == document_id))
     await tx.connection.execute(delete(document_version).where(document_version.c.document_id == document_id))
+    await tx.connection.execute(update(document).where(document.c.document_id == document_id).values(title="", source_uri=""))
 
 
 async def set_embedder(tx: Transaction, document_id: DocumentId, version: int, digest: str) -> None:

@@ -237,9 +237,9 @@ async def cancel(tx: Transaction, tenant: TenantId, job_id: str) -> bool:
 
 
 async def drop_content_of_failed(tx: Transaction, tenant: TenantId, before: datetime) -> int:
-    """Forget what was handed in with jobs that failed before a moment and were not tried again; returns how many."""
+    """Forget what was handed in with jobs that failed before a moment and were not tried again, names too; returns how many."""
     failed = (job.c.tenant == tenant, job.c.state == JobState.FAILED.value, job.c.updated_at < before, job.c.content.is_not(None))
-    return (await tx.connection.execute(update(job).where(*failed).values(content=None))).rowcount
+    return (await tx.connection.execute(update(job).where(*failed).values(content=None, payload={}))).rowcount
 
 
 async def cancel_of(tx: Transaction, document_id: DocumentId, moment: datetime) -> None:
@@ -247,6 +247,18 @@ async def cancel_of(tx: Transaction, document_id: DocumentId, moment: datetime) 
     is_open = job.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value, JobState.FAILED.value))
     values = {"state": JobState.CANCELLED.value, "content": None, "lease_until": None, "updated_at": moment}
     await tx.connection.execute(update(job).where(job.c.document_id == document_id, is_open).values(**values))
+
+
+async def forget(tx: Transaction, document_id: DocumentId, version: int | None = None) -> None:
+    """Empty what jobs of a document that have ended were given: text, title, names, readers; with `version` of that version only.
+
+    One that failed and may be tried again needs it and keeps it.
+    """
+    ended = job.c.state.in_((JobState.SUCCEEDED.value, JobState.QUARANTINED.value, JobState.CANCELLED.value))
+    is_over = ended | ((job.c.state == JobState.FAILED.value) & job.c.content.is_(None))
+    statement = update(job).where(job.c.document_id == document_id, is_over)
+    same = statement if version is None else statement.where(job.c.version == version)
+    await tx.connection.execute(same.values(payload={}, content=None))
 
 
 async def last_submitter(tx: Transaction, document_id: DocumentId, version: int) -> str | None:

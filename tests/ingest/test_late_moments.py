@@ -25,7 +25,8 @@ OLD, NEW = "The quokka allowance is 3 euros a day.", "The quokka allowance is 9 
 
 
 async def hand_in(services: Services, text: str, valid_until: datetime | None = None) -> tuple[DocumentId, str]:
-    submission = Submission("hr", f"# Allowances\n\n{text}".encode(), "q.md", external_id="quokka", valid_until=valid_until)
+    content = f"# Allowances\n\n{text}".encode()
+    submission = Submission("hr", content, "q.md", external_id="quokka", valid_until=valid_until, has_no_end=valid_until is None)
     taken = await services.submit.run(await caller_as(services, "hr-partner"), submission)
     return taken.document_id, taken.job_id
 

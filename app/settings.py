@@ -163,6 +163,10 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - settings of e
     if unknown:
         message = f"Unknown settings: {', '.join(unknown)}. `portcullis doctor --explain` lists them all."
         raise ConfigurationError(message)
+    if (file := os.environ.get("PORTCULLIS_CONFIG")) and not Path(file).is_file():
+        # Passed over in silence, everything would go on, and look right, on an empty installation of its own.
+        message = f"PORTCULLIS_CONFIG names {file}, which is no file: mend the path."
+        raise ConfigurationError(message)
     secrets = {name.removesuffix("_FILE").removeprefix(_PREFIX).lower(): _secret(Path(os.environ[name])) for name in files}
     try:
         return Settings(**{**secrets, **{key: value for key, value in overrides.items() if value is not None}})
@@ -171,7 +175,7 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - settings of e
         message = f"Settings are not valid: {problems}."
         raise ConfigurationError(message) from error
     except (OSError, tomllib.TOMLDecodeError) as error:
-        message = f"The settings file cannot be read: {error}."
+        message = f"The settings file that PORTCULLIS_CONFIG names cannot be read: {error}."
         raise ConfigurationError(message) from error
 
 

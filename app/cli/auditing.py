@@ -35,6 +35,8 @@ def verify(data: DataOption = None, as_json: JsonOption = False) -> None:
     head = f"{report.entries} entries in {report.blocks} blocks, checkpoint over {report.checkpoint_size or 0}, root {report.root}"
     found = "Intact" if report.is_memory_compared else "Holds in itself"
     words = [*report.problems, f"{found if report.is_intact else 'NOT INTACT'}: {head}"]
+    if not report.entries:
+        words.append("NOTHING IS ON RECORD for this tenant: is PORTCULLIS_TENANT right?")
     if not report.is_memory_compared:
         words.append(_NOT_COMPARED)
     say(as_json, {**asdict(report), "is_intact": report.is_intact}, "\n".join(words))
@@ -74,6 +76,7 @@ def checkpoint(data: DataOption = None) -> None:
     """
 
     async def work(services: Services) -> str:
+        await services.require_policy()
         return await services.trail.checkpoint(services.tenant)
 
     typer.echo(run_with(settings_for(data), work), nl=False)
@@ -108,6 +111,7 @@ def export(
     """
 
     async def work(services: Services) -> int:
+        await services.require_policy()
         count = 0
         with out.open("wb") as file:
             async for row in services.trail.export(services.tenant):

@@ -8,6 +8,7 @@ import typer
 
 from app.cli.options import DataOption, JsonOption, run_with, say, settings_for
 from app.errors import ConfigurationError
+from app.ingest.reconcile import IndexReport
 from app.wiring import Services
 
 _NOT_MENDED = "STILL NOT RIGHT after the repair: try again, or rebuild the index with portcullis index rebuild"
@@ -27,7 +28,12 @@ def verify(
 
     Example: portcullis index verify --repair
     """
-    report = run_with(settings_for(data), lambda services: services.reconcile.run(services.tenant, repair=repair))
+
+    async def work(services: Services) -> IndexReport:
+        await services.require_policy()
+        return await services.reconcile.run(services.tenant, repair=repair)
+
+    report = run_with(settings_for(data), work)
     wrong = {name: ids for name, ids in asdict(report).items() if name != "documents" and ids}
     lines = [f"{name.replace('_', ' ')}: {', '.join(ids)}" for name, ids in wrong.items()]
     is_mended = repair and report.is_mended
@@ -58,6 +64,7 @@ def rebuild(
         if services.rebuild is None:
             message = "The embedded index needs no rebuild: stop the gateway, delete index.db in the data folder, and start it again."
             raise ConfigurationError(message)
+        await services.require_policy()
         if confirm:
             return 0, await services.rebuild.confirm(services.tenant)
         return await services.rebuild.run(services.tenant, _progress(as_json)), False

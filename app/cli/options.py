@@ -35,10 +35,10 @@ def settings_for(data: Path | None, **overrides: Any) -> Settings:  # noqa: ANN4
 
 
 def run_with(settings: Settings, work: Callable[[Services], Awaitable[_Result]]) -> _Result:
-    """Open the services, do `work`, close them."""
+    """Open the services, do `work`, close them. Puts no policy in force, not even a first one."""
 
     async def whole() -> _Result:
-        async with open_services(settings) as services:
+        async with open_services(settings, may_begin=False) as services:
             return await work(services)
 
     configure_logging("ERROR")

@@ -60,4 +60,7 @@ class PolicyBook:
 
 
 def _nothing_in_force() -> PolicyInvalidError:
-    return PolicyInvalidError("No policy is in force for this tenant. Run `portcullis policy activate`.")
+    return PolicyInvalidError(
+        "No policy is in force for this tenant: is PORTCULLIS_TENANT right? A gateway or a worker that starts puts the first one in force, "
+        "or `portcullis policy activate`."
+    )

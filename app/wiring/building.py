@@ -88,11 +88,13 @@ async def _loaded_late(settings: Settings) -> Models:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, *, is_server: bool = False, models: Models | None = None) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, *, is_server: bool = False, may_begin: bool = True, models: Models | None = None
+) -> AsyncIterator[Services]:
     """Build everything for `settings`; with `is_server` also do what `background` says: documents, the signer's clock, housekeeping.
 
-    `models` that are given are shared and stay open. Raises ConfigurationError, naming the command that mends it, when models,
-    schema or keys are not as they must be.
+    `models` that are given are shared and stay open. Where no policy was ever in force the folder's is, if this `may_begin`. Raises
+    ConfigurationError, naming the command that mends it, when models, schema or keys are not as they must be.
     """
     _prepare_folder(settings)
     loaded = models or await (load_models(settings) if is_server else _loaded_late(settings))
@@ -101,8 +103,8 @@ async def open_services(settings: Settings, *, is_server: bool = False, models: 
             stack.callback(loaded.embedder.close)
         services = await _build(settings, stack, loaded.detector, loaded.embedder)
         await services.audit.start(services.tenant)
-        # A command that only looks must not put the policy of wherever it runs in force for everybody.
-        if (is_server and settings.background) or not await services.has_policy():
+        # A command must not put the policy of wherever it runs in force for everybody, nor begin the log of a tenant it mistyped.
+        if (is_server and settings.background) or (may_begin and not await services.has_policy()):
             await services.policy_watch.look()
         if is_server and settings.background:
             # An index that is away is compared when it is back, within a minute: the re-check stands meanwhile.

@@ -176,6 +176,11 @@ class Services:
         async with self.database.read() as tx:
             return await policy_rows.active(tx, self.tenant) is not None
 
+    async def require_policy(self) -> None:
+        """Raise PolicyInvalidError where none was ever activated: nothing is kept for such a tenant, so it is likely mistyped."""
+        async with self.database.read() as tx:
+            await self.policy.current(tx, self.tenant)
+
     async def readiness(self, *, is_public: bool = False) -> dict[str, str]:
         """Each dependency by name: `ok`, or why not; to the public without what only names of this installation explain."""
         checks: dict[str, Callable[[], Awaitable[None]]] = {
@@ -194,8 +199,7 @@ class Services:
         return report
 
     async def _policy_ready(self) -> None:
-        async with self.database.read() as tx:
-            await self.policy.current(tx, self.tenant)
+        await self.require_policy()
         if self.policy_watch.problem is not None:
             # Readiness is told to whoever asks: neither paths nor lines of a policy stand in it.
             message = "The policy folder does not load, so the rules before it are in force. `portcullis policy check` says why."

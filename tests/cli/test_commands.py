@@ -98,7 +98,7 @@ def test_policy_commands_name_file_and_line(tmp_path: Path) -> None:
         (("ask", "x", "--as", "engineer"), {"PORTCULLIS_MODELS": "/nowhere", "PORTCULLIS_DEMO": "1"}, 1, "make models"),
         (("serve",), {"PORTCULLIS_MODELS": "/nowhere"}, 1, "make models"),
         (("serve",), {}, 1, "PORTCULLIS_OIDC_ISSUER"),
-        (("serve",), {"PORTCULLIS_CONFIG": "/nowhere.toml", "PORTCULLIS_OIDC_ISSUER": ""}, 1, "PORTCULLIS_OIDC_ISSUER"),
+        (("index", "verify"), {"PORTCULLIS_CONFIG": "/nowhere.toml"}, 1, "PORTCULLIS_CONFIG names /nowhere.toml, which is no file"),
         (("demo", "--port", "0"), {}, 2, "port"),
         (("nonsense",), {}, 2, "nonsense"),
     ],
@@ -138,6 +138,32 @@ def test_text_from_standard_input_is_analysed(company: Path) -> None:
 def test_help_shows_an_example_or_the_commands(command: tuple[str, ...]) -> None:
     text = inside(*command)
     assert "Example:" in text or "Commands" in text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("index", "verify"),
+        ("audit", "checkpoint"),
+        ("audit", "export", "/dev/null"),
+        ("audit", "verify"),
+        ("doctor",),
+        ("search", "x", "--as", "engineer"),
+    ],
+)
+def test_a_command_for_a_mistyped_tenant_says_so_and_begins_no_log(company: Path, command: tuple[str, ...]) -> None:
+    """Each put the policy of where it ran in force for that tenant, and so left a log there for ever."""
+
+    def kept() -> list[list[tuple[object, ...]]]:
+        with contextlib.closing(sqlite3.connect(company / "portcullis.db")) as database:
+            tables = ("audit_head", "audit_checkpoint", "policy_state")
+            return [database.execute(f"SELECT * FROM {table}").fetchall() for table in tables]  # noqa: S608 - names of tables, written here
+
+    before = kept()
+    done = run(*command, "--data", str(company), status=None, PORTCULLIS_TENANT="smaple")
+    assert done.returncode
+    assert "PORTCULLIS_TENANT" in done.stdout + done.stderr
+    assert kept() == before
 
 
 def test_a_repair_that_leaves_something_wrong_says_so_and_exits_with_2(company: Path) -> None:

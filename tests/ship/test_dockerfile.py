@@ -150,6 +150,8 @@ def test_the_steps_make_an_installation_that_finds_its_folders_and_is_well(image
     assert "db" in helped.stdout
     upgraded = _run(image, tmp_path, "db", "upgrade")
     assert upgraded.returncode == 0, upgraded.stderr
+    begun = _run(image, tmp_path, "policy", "activate", PORTCULLIS_OIDC_ISSUER="https://id.example.org")
+    assert begun.returncode == 0, begun.stderr
     well = _run(image, tmp_path, "doctor", PORTCULLIS_OIDC_ISSUER="https://id.example.org")
     assert well.returncode == 0, well.stdout + well.stderr
     states = dict(line.split(None, 1) for line in well.stdout.strip().splitlines())

@@ -39,7 +39,7 @@ class Generations(Protocol):
         """Let the new one serve."""
 
     async def drop_other(self, tenant: TenantId) -> bool:
-        """Delete the one that does not serve."""
+        """Delete the one that no longer serves. Raises ConfigurationError, with nothing deleted, while the new one does not serve yet."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,10 @@ class RebuildIndex:
         raise ConfigurationError(message)
 
     async def confirm(self, tenant: TenantId) -> bool:
-        """Delete the index that does not serve; False when there is none."""
+        """Delete the index that no longer serves; False when there is none.
+
+        Raises ConfigurationError, with nothing deleted, while the new one is not finished.
+        """
         return await self.generations.drop_other(tenant)
 
     async def _compare(

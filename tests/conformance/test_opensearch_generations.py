@@ -186,6 +186,19 @@ async def test_a_confirmation_cut_short_is_finished_by_the_next(engine: OpenSear
     assert documents(await find(engine, "leave", EVERYTHING)) == {"a"}
 
 
+async def test_a_confirmation_before_the_swap_is_refused_and_deletes_nothing(engine: OpenSearchIndex) -> None:
+    """After an interrupted rebuild it deleted the new index, and said that the old one was gone."""
+    await publish(engine, facts("a"), "leave request")
+    begun = await engine.indexes.begin(T)
+    with pytest.raises(ConfigurationError, match="Run portcullis index rebuild again"):
+        await Rebuilding(engine).drop_other(T)
+    assert await engine.indexes.ensure(T) == begun
+    assert await count(engine, engine.cluster.rules.index(T, 2)) == 0
+    await new_generation(engine, "a")
+    assert await Rebuilding(engine).drop_other(T)
+    assert documents(await find(engine, "leave", EVERYTHING)) == {"a"}
+
+
 async def test_a_write_that_comes_after_the_end_of_a_generation_keeps_nobody_from_starting(engine: OpenSearchIndex) -> None:
     """A server that makes indexes by itself made the deleted one anew, without a mapping: the next start was refused."""
     await publish(engine, facts("a"), "leave request")
@@ -199,6 +212,7 @@ async def test_a_write_that_comes_after_the_end_of_a_generation_keeps_nobody_fro
     third = engine.cluster.rules.index(T, 3)
     await engine.cluster.write([Operation(third, "a@2#a.2.0", "a", {"tenant": T, "document_id": "a", "words": ["secret"]})])
     assert (await engine.indexes.begin(T)).building == 4
+    await engine.indexes.swap(T)
     assert await Rebuilding(engine).drop_other(T)
     assert await engine.cluster.ask("GET", f"/{third}/_mapping") is None
 

@@ -131,15 +131,18 @@ class Indexes:
             await self._finished(tenant, found)
 
     async def drop_other(self, tenant: TenantId) -> bool:
-        """Delete all generations but the one that serves: the old one after a swap, an unwanted new one before, what was left of others.
+        """Delete all generations but the one that serves: the old one after a swap, and what was left of others.
 
-        The alias is asked which one that is. Returns false when there is no other; raises UpstreamUnavailableError, with nothing
-        deleted, when record and alias do not agree.
+        The alias is asked which one that is. Returns false when there is no other. With nothing deleted, raises ConfigurationError while
+        a new one is being built that does not serve yet, and UpstreamUnavailableError when record and alias do not agree.
         """
         found = await self.heads.generations(tenant)
         if found is None:
             return False
         present, seen = await self._finished(tenant, found)
+        if present.building is not None and not present.is_swapped:
+            message = "The new index is not finished and does not serve: nothing was deleted. Run portcullis index rebuild again first."
+            raise ConfigurationError(message)
         alone = Generations(present.live, own=present.own)
         self._require_alone(tenant, alone, await self.served(tenant))
         if present.building is not None:

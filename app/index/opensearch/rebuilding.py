@@ -54,5 +54,8 @@ class Rebuilding:
         await self._index.indexes.swap(tenant)
 
     async def drop_other(self, tenant: TenantId) -> bool:
-        """Delete the generation that does not serve, and what is left of earlier ones; False when there is none."""
+        """Delete the generation that no longer serves, and what is left of earlier ones; False when there is none.
+
+        Raises ConfigurationError, with nothing deleted, while the new one does not serve yet.
+        """
         return await self._index.indexes.drop_other(tenant)

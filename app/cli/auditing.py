@@ -8,6 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from app.cli.exporting import write_export
 from app.cli.options import DataOption, JsonOption, run_with, say, settings_for
 from app.domain.audit import EventId
 from app.observability import configure_logging
@@ -105,19 +106,14 @@ def export(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Export every entry with its index and leaf bytes.
+    """Export every entry with its index and leaf bytes. An earlier export is replaced once the new one is whole and begins with it.
 
     Example: portcullis audit export log.ndjson
     """
 
     async def work(services: Services) -> int:
         await services.require_policy()
-        count = 0
-        with out.open("wb") as file:
-            async for row in services.trail.export(services.tenant):
-                file.write(orjson.dumps(row) + b"\n")
-                count += 1
-        return count
+        return await write_export(services.trail.export(services.tenant), out)
 
     count = run_with(settings_for(data), work)
     say(as_json, {"entries": count, "file": str(out)}, f"{count} entries written to {out}.")

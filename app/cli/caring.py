@@ -76,7 +76,10 @@ def migrate_store(
         if not as_json and rows:
             typer.echo(f"{table:<20} {rows}")
 
-    counts = asyncio.run(move_store(settings, note))
+    def warn(problem: str) -> None:
+        typer.echo(f"portcullis: {problem}", err=True)
+
+    counts = asyncio.run(move_store(settings, note, warn))
     say(as_json, {"tables": counts}, f"Moved and checked: {sum(counts.values())} rows. {_AFTER_MOVE.format(settings.data)}")
 
 

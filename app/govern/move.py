@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
+from app.audit import envelope
 from app.audit.events import Happening, by_system
 from app.audit.log import AuditLog, log_name
 from app.audit.signer import CheckpointSigner
@@ -37,6 +38,17 @@ class MoveStore:
     source: Database
     target: Database
     signer: CheckpointSigner
+
+    async def moved_before(self, tenant: TenantId) -> dict[str, int] | None:
+        """Rows by table when it was completed already, from this very log to this very database; `None` otherwise."""
+        if not _is(await _standing(self.source, tenant), _MOVED):
+            return None
+        left = await AuditLog(self.source, self.signer).tree(tenant)
+        async with self.target.read() as tx:
+            entries = await audit_rows.entries_from(tx, log_name(tenant), left.size, 1)
+        arrival = envelope.parse(entries[0].leaf) if entries else {}
+        is_here = arrival.get("type") == EventType.STORE_MOVED and arrival["fields"]["root"] == left.root().hex()
+        return arrival["fields"]["tables"] if is_here else None
 
     async def begin(self, tenant: TenantId) -> str:
         """Close both: from here on no process records anything for the tenant on either, and so none answers.

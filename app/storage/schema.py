@@ -68,6 +68,21 @@ def downgrade(url: str, migrations: Path, revision: str) -> None:
         command.downgrade(_config(connection, migrations), revision)
 
 
+def analyze(url: str) -> None:
+    """Let the database learn, as its owner, what its tables hold after much came in at once: until it looks by itself, it plans for none.
+
+    Blocking, for as long as it takes. Raises UpstreamUnavailableError when somebody holds a table for more than three seconds.
+    """
+    try:
+        with _engine(url).connect() as connection:
+            if connection.dialect.name == "postgresql":
+                _become_owner(connection)
+            connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("ANALYZE")
+    except DBAPIError as error:
+        message = str(error.orig).strip()
+        raise UpstreamUnavailableError(message) from error
+
+
 def check_current(
     url: str, migrations: Path, roles: tuple[str, ...] = ("portcullis_gateway",), tenant: str = "", *, is_one_enough: bool = False
 ) -> None:
@@ -140,11 +155,15 @@ def _changing(url: str) -> Iterator[Connection]:
                 yield connection
             return
         _wait_for_turn(connection)
-        owner = connection.execute(text(_OWNER)).scalar_one_or_none()
-        if owner is not None:
-            connection.execute(text(f'SET ROLE "{owner}"'))
-        connection.commit()
+        _become_owner(connection)
         yield connection
+
+
+def _become_owner(connection: Connection) -> None:
+    owner = connection.execute(text(_OWNER)).scalar_one_or_none()
+    if owner is not None:
+        connection.execute(text(f'SET ROLE "{owner}"'))
+    connection.commit()
 
 
 def _wait_for_turn(connection: Connection) -> None:

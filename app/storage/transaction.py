@@ -97,11 +97,6 @@ class Database:
                 message = "The database takes no writes: it is a standby, or read-only."
                 raise UpstreamUnavailableError(message)
 
-    async def analyze(self) -> None:
-        """Let the database learn what its tables hold after much came in at once: until it looks by itself, it plans for none."""
-        async with self.append() as tx:
-            await tx.connection.exec_driver_sql("ANALYZE")
-
     async def close(self) -> None:
         """Give back every connection. Those of work that was just cancelled are on their way back to the pool."""
         for engine in (self._reading, self._writing):

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from app.audit.signer import CheckpointSigner
 from app.domain.identity import TenantId
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, UpstreamUnavailableError
 from app.govern import move
 from app.govern.move import MoveStore
 from app.index.stored_vectors import read_vectors
@@ -19,11 +19,12 @@ from app.wiring.background import hold_file
 from app.wiring.indexes import open_index
 
 
-async def move_store(settings: Settings, note: Callable[[str, int], None]) -> dict[str, int]:
+async def move_store(settings: Settings, note: Callable[[str, int], None], warn: Callable[[str], None]) -> dict[str, int]:
     """Move what lies in the data folder to the database of PORTCULLIS_DATABASE_OWNER_URL; returns rows by table.
 
-    The folder's own database takes no records from the first moment on, and none ever again once it was moved. Raises
-    ConfigurationError when there is nothing to move, nowhere to move it to, or a gateway still runs on the folder.
+    The folder's own database takes no records from the first moment on, and none ever again once it was moved. Moved to there before, it
+    moves nothing and says the same. `warn` hears of what failed once all was moved. Raises ConfigurationError when there is nothing to
+    move, nowhere to move it to, or a gateway still runs on the folder.
     """
     signer = _signer_of(settings)
     if not settings.database_url.get_secret_value():
@@ -34,15 +35,25 @@ async def move_store(settings: Settings, note: Callable[[str, int], None]) -> di
     async with AsyncExitStack() as stack:
         source, target = _source(settings, stack), _target(settings, stack)
         flow, tenant = MoveStore(source, target, signer), TenantId(settings.tenant)
-        await flow.begin(tenant)
-        if settings.opensearch_url:
-            vectors = settings.data / "index.db"
-            index = await open_index(settings, await asyncio.to_thread(LocalEmbedder, settings.models / "embedder", threads=1), stack)
-            copy = CopyIndex(source, index, lambda document_id, version: read_vectors(vectors, document_id, version))
-            note("index", await copy.run(tenant))
-        moved = await flow.run(tenant, note)
-        await target.analyze()
-        return moved
+        if (moved := await flow.moved_before(tenant)) is None:
+            moved = await _moved(settings, flow, tenant, note, stack)
+    try:
+        await asyncio.to_thread(schema.analyze, settings.owner_url)
+    except UpstreamUnavailableError as error:
+        warn(f"The new database has not yet learnt what it holds ({error.detail}). It does by itself; sooner by ANALYZE, as its owner.")
+    return moved
+
+
+async def _moved(
+    settings: Settings, flow: MoveStore, tenant: TenantId, note: Callable[[str, int], None], stack: AsyncExitStack
+) -> dict[str, int]:
+    await flow.begin(tenant)
+    if settings.opensearch_url:
+        vectors = settings.data / "index.db"
+        index = await open_index(settings, await asyncio.to_thread(LocalEmbedder, settings.models / "embedder", threads=1), stack)
+        copy = CopyIndex(flow.source, index, lambda document_id, version: read_vectors(vectors, document_id, version))
+        note("index", await copy.run(tenant))
+    return await flow.run(tenant, note)
 
 
 async def abandon_move(settings: Settings) -> None:

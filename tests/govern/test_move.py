@@ -1,5 +1,6 @@
 """Moving an installation to PostgreSQL: everything arrives as it was, proofs included, or the new one stays shut."""
 
+import asyncio
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -7,6 +8,7 @@ from contextlib import AsyncExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 from uuid_utils import uuid7
 
@@ -25,6 +27,7 @@ from app.storage.moving import Cells
 from app.storage.transaction import Transaction
 from app.wiring import Models, abandon_move, move_store, open_services, resume_log
 from app.wiring.background import hold_file
+from tests.cli.test_commands import run
 from tests.conformance.stores import Store
 from tests.conftest import gateway_in, settings_in
 from tests.services.postgres import Cluster
@@ -72,7 +75,7 @@ def _cut_off_at(table: str) -> Iterator[None]:
 
 
 async def _move(folder: Path, store: Store) -> dict[str, int]:
-    return await move_store(_settings(folder, store), lambda _table, _rows: None)
+    return await move_store(_settings(folder, store), lambda _table, _rows: None, pytest.fail)
 
 
 async def test_a_moved_installation_answers_as_before_and_its_old_receipts_hold(company: Path, target: Store, models: Models) -> None:
@@ -112,10 +115,29 @@ async def test_a_move_that_was_cut_off_goes_on_and_nobody_writes_in_between(comp
     assert report.is_intact, report.problems
     with pytest.raises(AuditUnavailableError, match="was moved"):
         await _records(company, models)
-    with pytest.raises(ConfigurationError, match="Nothing is left to move"):
-        await _move(company, target)
     with pytest.raises(ConfigurationError, match="was moved"):
         await abandon_move(_settings(company, target))
+
+
+async def test_a_move_that_was_done_says_so_again_and_names_the_next_steps(company: Path, target: Store, tmp_path: Path) -> None:
+    """A held table made it fail once everything had moved; the second run failed too, and nobody read what to do next."""
+    environment = {"PORTCULLIS_DATABASE_URL": target.url(), "PORTCULLIS_DATABASE_OWNER_URL": target.url("deployer")}
+    with psycopg.connect(target.url("postgres")) as holder:
+        holder.execute("LOCK TABLE feedback IN SHARE UPDATE EXCLUSIVE MODE")
+        first = await asyncio.to_thread(lambda: run("migrate-store", "--data", str(company), **environment))
+    assert "lock timeout" in first.stderr
+    assert "ANALYZE" in first.stderr
+    again = await asyncio.to_thread(lambda: run("migrate-store", "--data", str(company), **environment))
+    assert again.stderr == ""
+    for done in (first, again):
+        assert f"give the signer the folder {company}/signer" in done.stdout
+    assert first.stdout.splitlines()[-1] == again.stdout.splitlines()[-1]
+    another = Store("postgresql", tmp_path, target._cluster)
+    try:
+        with pytest.raises(ConfigurationError, match="Nothing is left to move"):
+            await _move(company, another)
+    finally:
+        another.drop()
 
 
 async def test_a_failed_move_can_be_abandoned_and_the_old_installation_goes_on(company: Path, target: Store, models: Models) -> None:
@@ -273,7 +295,7 @@ async def test_a_second_tenant_with_the_same_policy_files_moves_beside_the_first
     assert _old(other, "SELECT digest FROM policy_bundle") == _old(company, "SELECT digest FROM policy_bundle")
     await _move(company, target)
     addresses = {"database_url": target.url("all_in_one"), "database_owner_url": target.url("deployer")}
-    await move_store(settings_in(other, tenant="other", **addresses), lambda _table, _rows: None)
+    await move_store(settings_in(other, tenant="other", **addresses), lambda _table, _rows: None, pytest.fail)
     assert sorted(map(str, target.column("SELECT tenant FROM policy_bundle"))) == ["other", "sample"]
     assert target.column("SELECT is_read_only FROM tenant_state") == [False, False]
 
@@ -324,4 +346,4 @@ async def test_there_must_be_something_to_move_and_somewhere_to_move_it(tmp_path
     with pytest.raises(ConfigurationError, match="no installation"):
         await _move(tmp_path / "nothing", target)
     with pytest.raises(ConfigurationError, match="PORTCULLIS_DATABASE_URL"):
-        await move_store(settings_in(company), lambda _table, _rows: None)
+        await move_store(settings_in(company), lambda _table, _rows: None, pytest.fail)

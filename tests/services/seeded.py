@@ -29,7 +29,7 @@ class SeededServices:
         """Move the installation of `settings`, as its operator would."""
         made = cls(postgres, opensearch, postgres.fresh())
         target = load_settings(data=settings.data, demo=True, **made._addresses(made.database, _PREFIX))
-        asyncio.run(move_store(target, lambda _table, _rows: None))
+        asyncio.run(move_store(target, lambda _table, _rows: None, print))
         made._ask("PUT", f"/{_PREFIX}-*/_settings", {"index.blocks.write": True})
         return made
 

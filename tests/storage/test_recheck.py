@@ -4,7 +4,7 @@ import pytest
 
 from app.domain.content import ChunkId
 from app.domain.identity import TenantId
-from app.storage import passage_rows
+from app.storage import passage_rows, schema
 from tests.conformance.stores import Store
 
 N = 4_000
@@ -18,8 +18,7 @@ ASKED = [ChunkId(f"c{number}") for number in range(1, N, N // 50)]
 @pytest.fixture
 async def filled(store: Store) -> Store:
     store.meddle(*(statement.replace("NUMBERS", NUMBERS) for statement in (DOCUMENTS, CHUNKS)))
-    async with store.opened("deployer") as database:
-        await database.analyze()
+    schema.analyze(store.url("deployer"))
     return store
 
 

@@ -1,19 +1,37 @@
 """Typed settings, read once: `PORTCULLIS_*` environment variables over one TOML file. Unknown keys are refused."""
 
+import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from app.errors import ConfigurationError
 
+_Item = TypeVar("_Item")
 ROOT = Path(__file__).resolve().parent.parent
 """The installation: where policies/, migrations/, examples/ and models/ lie by default."""
 OptionalFile = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
 """A file that need not be named: an empty variable names none, and not the folder one is in."""
+
+
+def _listed(given: object) -> object:
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("["):
+        try:
+            return json.loads(given)
+        except ValueError as error:
+            message = "this begins like a JSON list and is none: leave the brackets out, and put commas between"
+            raise ValueError(message) from error
+    return tuple(one.strip() for one in given.split(",") if one.strip())
+
+
+ListOf = Annotated[tuple[_Item, ...], NoDecode, BeforeValidator(_listed)]
+"""One value, several with commas between, or a JSON list."""
 DEMO_MARKER = "demo.json"
 """File in the data folder of a demo installation that holds its address."""
 _PREFIX = "PORTCULLIS_"
@@ -59,7 +77,8 @@ class Settings(BaseSettings):
     ] = None
 
     opensearch_url: Annotated[
-        tuple[str, ...], Field(description="JSON list of node addresses, https://HOST:PORT; empty: the embedded index.")
+        ListOf[str],
+        Field(description="Node addresses, https://HOST:PORT, with commas between or as a JSON list; empty: the embedded index."),
     ] = ()
     opensearch_user: Annotated[str, Field(description="User for basic authentication.")] = ""
     opensearch_password: Annotated[SecretStr | None, Field(description="Password of that user.")] = None
@@ -75,7 +94,9 @@ class Settings(BaseSettings):
     opensearch_replicas: Annotated[int, Field(ge=0, le=8, description="Copies of each shard of a new index.")] = 1
     opensearch_refresh: Annotated[str, Field(pattern=r"^\d+(ms|s)$", description="refresh_interval of a new index.")] = "1s"
     opensearch_knn_engine: Annotated[str, Field(pattern="^(lucene|faiss)$", description="Vector engine of a new index.")] = "lucene"
-    opensearch_own_index: Annotated[tuple[str, ...], Field(description="JSON list of collections that get an index of their own.")] = ()
+    opensearch_own_index: Annotated[
+        ListOf[str], Field(description="Collections that get an index of their own, with commas between or as a JSON list.")
+    ] = ()
     opensearch_timeout_s: Annotated[float, Field(gt=0, le=60, description="Longest wait for one request, in seconds.")] = 5.0
 
     oidc_issuer: Annotated[str, Field(description="OpenID Connect issuer whose tokens are accepted.")] = ""
@@ -85,10 +106,10 @@ class Settings(BaseSettings):
     oidc_audience: Annotated[str, Field(description="Audience an access token must carry.")] = "portcullis-api"
     oidc_client_id: Annotated[str, Field(description="Client id of the browser sign-in.")] = "portcullis"
     oidc_client_secret: Annotated[SecretStr | None, Field(description="Client secret, for confidential clients.")] = None
-    oidc_algorithms: Annotated[tuple[str, ...], Field(description="Signature algorithms accepted; asymmetric ones only.")] = (
-        "RS256",
-        "ES256",
-    )
+    oidc_algorithms: Annotated[
+        ListOf[Annotated[str, Field(pattern="^(RS256|RS384|RS512|PS256|ES256|ES384|ES512)$")]],
+        Field(min_length=1, description="Signature algorithms accepted, asymmetric ones only; with commas between or as a JSON list."),
+    ] = ("RS256", "ES256")
     oidc_leeway_s: Annotated[int, Field(ge=0, le=300, description="Clock difference allowed, in seconds.")] = 30
     claim_groups: Annotated[str, Field(description="Claim that holds the groups.")] = "groups"
     claim_roles: Annotated[str, Field(description="Claim that holds the roles.")] = "roles"
@@ -134,6 +155,11 @@ class Settings(BaseSettings):
         return f"sqlite+aiosqlite:///{self.data.resolve() / 'portcullis.db'}"
 
     @property
+    def owner_setting(self) -> str:
+        """The setting that `owner_url` comes from, for messages."""
+        return "PORTCULLIS_DATABASE_OWNER_URL" if self.database_owner_url.get_secret_value() else "PORTCULLIS_DATABASE_URL"
+
+    @property
     def owner_url(self) -> str:
         """SQLAlchemy URL under which the schema is changed."""
         return self.database_owner_url.get_secret_value() or self.record_url
@@ -167,21 +193,25 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - settings of e
         # Passed over in silence, everything would go on, and look right, on an empty installation of its own.
         message = f"PORTCULLIS_CONFIG names {file}, which is no file: mend the path."
         raise ConfigurationError(message)
-    secrets = {name.removesuffix("_FILE").removeprefix(_PREFIX).lower(): _secret(Path(os.environ[name])) for name in files}
+    secrets = {name.removesuffix("_FILE").removeprefix(_PREFIX).lower(): _secret(name) for name in files}
     try:
         return Settings(**{**secrets, **{key: value for key, value in overrides.items() if value is not None}})
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors())
+        problems = "; ".join(f"{_PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
         message = f"Settings are not valid: {problems}."
         raise ConfigurationError(message) from error
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         message = f"The settings file that PORTCULLIS_CONFIG names cannot be read: {error}."
         raise ConfigurationError(message) from error
 
 
-def _secret(path: Path) -> str:
+def _secret(name: str) -> str:
+    path = Path(os.environ[name])
     try:
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        message = f"The secret file {path} cannot be read."
+        message = f"{name}: the file {path} cannot be read: {error.strerror}."
+        raise ConfigurationError(message) from error
+    except UnicodeDecodeError as error:
+        message = f"{name}: the file {path} holds bytes that are no text. Keys are given as base64: `base64 --wrap=0 {path}` prints one."
         raise ConfigurationError(message) from error

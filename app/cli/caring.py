@@ -45,7 +45,7 @@ def upgrade(data: DataOption = None, as_json: JsonOption = False) -> None:
     """
     settings = settings_for(data)
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    before, after = schema.upgrade(settings.owner_url, settings.migrations)
+    before, after = schema.upgrade(settings.owner_url, settings.migrations, settings.owner_setting)
     text = f"The schema is at {after} already." if before == after else f"The schema went from {before or 'nothing'} to {after}."
     say(as_json, {"before": before, "after": after}, text)
 

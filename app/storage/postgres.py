@@ -28,6 +28,7 @@ from app.errors import ConfigurationError
 
 DIALECT = "postgresql+psycopg://"
 OLDEST_SERVER = 150000
+_SETTING = "PORTCULLIS_DATABASE_URL"
 _CONNECT_WITHIN_S = 3
 _STATEMENT_WITHIN_S = 5
 _GIVE_UP_AFTER_S = 7.0
@@ -52,8 +53,8 @@ _STALE_STATES = {"25006", "57P01", "57P02", "57P03", "08006"}
 """The server is going away or has become a standby: every connection to it is of no more use."""
 
 
-def conninfo(url: str) -> str:
-    """The URL as libpq reads it: several hosts and `target_session_attrs` included.
+def conninfo(url: str, setting: str = _SETTING) -> str:
+    """The URL, which `setting` gave, as libpq reads it: several hosts and `target_session_attrs` included.
 
     Raises ConfigurationError, without the password, for what is no address, for one that would send everything to whoever answers for
     the host, and for one that brings session settings of its own.
@@ -71,7 +72,7 @@ def conninfo(url: str) -> str:
     elif not all(map(_is_here, hosts)) and parts.get("sslmode") not in _VERIFIED:
         problem = "leads to another machine, which must show who it is: add ?sslmode=verify-full&sslrootcert=FILE, FILE with its authority."
     if problem:
-        message = f"PORTCULLIS_DATABASE_URL {problem}"
+        message = f"{setting} {problem}"
         raise ConfigurationError(message)
     return plain
 
@@ -103,13 +104,24 @@ def async_engine(url: str, tenant: str, from_json: Callable[[str | bytes], Any],
     return engine
 
 
-def blocking_engine(url: str) -> Engine:
-    """An engine for migrations and checks: they may take long, but wait for a lock no longer than three seconds."""
-    dsn = conninfo(url)
+def blocking_engine(url: str, setting: str = _SETTING) -> Engine:
+    """An engine for migrations and checks: they may take long, but wait for a lock no longer than three seconds.
+
+    Raises ConfigurationError, naming the `setting` that gave the URL, as `conninfo` does, and for a database that does not hold any text.
+    """
+    dsn = conninfo(url, setting)
 
     def connect() -> psycopg.Connection[Any]:
         options = "-c lock_timeout=3s -c timezone=UTC -c statement_timeout=0 -c search_path=public"
-        return psycopg.connect(dsn, connect_timeout=_CONNECT_WITHIN_S, application_name="portcullis-schema", options=options)
+        connection = psycopg.connect(dsn, connect_timeout=_CONNECT_WITHIN_S, application_name="portcullis-schema", options=options)
+        if (encoding := connection.info.parameter_status("server_encoding")) != "UTF8":
+            connection.close()
+            message = (
+                f"{setting} leads to a database in {encoding}, which does not hold every text: "
+                "make it anew with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
+            )
+            raise ConfigurationError(message)
+        return connection
 
     return create_engine(DIALECT, creator=connect, poolclass=NullPool, hide_parameters=True, use_native_hstore=False)
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.errors import ConfigurationError, UpstreamUnavailableError
 
+_SETTING = "PORTCULLIS_DATABASE_URL"
 _ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(5795270062)"
 _WAIT_S, _TRIES = 0.2, 600
 _OWNER = "SELECT tableowner FROM pg_tables WHERE schemaname = 'public' AND tablename = 'alembic_version'"
@@ -39,10 +40,10 @@ SELECT rolname, pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = ANY(:nam
 """`MEMBER` also of what is only to be had by SET ROLE."""
 
 
-def upgrade(url: str, migrations: Path) -> tuple[str | None, str]:
+def upgrade(url: str, migrations: Path, setting: str = _SETTING) -> tuple[str | None, str]:
     """Upgrade the database at `url` to the newest revision; returns (revision before, revision after).
 
-    A newer schema that still serves this build stays as it is.
+    A newer schema that still serves this build stays as it is. `setting` gave the URL, for messages.
     Blocking. SQLite is changed in one transaction, PostgreSQL in one a revision, so that what was done stays done. Raises
     ConfigurationError when the database is newer than this build or the login may not change it, UpstreamUnavailableError when it does
     not answer or somebody holds a table for more than three seconds; the next run goes on where this one stopped.
@@ -52,7 +53,7 @@ def upgrade(url: str, migrations: Path) -> tuple[str | None, str]:
     if head is None:
         message = f"No migrations in {migrations}: the installation is incomplete."
         raise ConfigurationError(message)
-    with _changing(url) as connection:
+    with _changing(url, setting) as connection:
         before = _revision(connection, script)
         _end_read(connection)
         if before is not None and not _knows(script, before):
@@ -105,9 +106,9 @@ def check_current(
             _check_tenant(connection, tenant)
 
 
-def check_owner(url: str) -> None:
+def check_owner(url: str, setting: str = _SETTING) -> None:
     """Raise ConfigurationError, naming the setting, unless the login may do what only the owner of the tables may."""
-    with _translated(), _engine(url).connect() as connection:
+    with _translated(), _engine(url, setting).connect() as connection:
         if connection.dialect.name != "postgresql" or connection.execute(text(_OWNS)).scalar_one_or_none():
             return
     message = (
@@ -147,9 +148,9 @@ def _check_tenant(connection: Connection, tenant: str) -> None:
 
 
 @contextmanager
-def _changing(url: str) -> Iterator[Connection]:
+def _changing(url: str, setting: str = _SETTING) -> Iterator[Connection]:
     """A connection for changes of the schema: on PostgreSQL one at a time, as the role that owns the tables."""
-    with _translated(), _engine(url).connect() as connection:
+    with _translated(), _engine(url, setting).connect() as connection:
         if connection.dialect.name == "sqlite":
             with connection.begin():
                 yield connection
@@ -234,9 +235,9 @@ def _script(migrations: Path) -> ScriptDirectory:
     return ScriptDirectory(str(migrations))
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, setting: str = _SETTING) -> Engine:
     if url.startswith("sqlite"):
         return create_engine(make_url(url).set(drivername="sqlite"))
     from app.storage import postgres  # noqa: PLC0415 - as in `Database`
 
-    return postgres.blocking_engine(url)
+    return postgres.blocking_engine(url, setting)

@@ -31,7 +31,7 @@ async def move_store(settings: Settings, note: Callable[[str, int], None], warn:
         message = "Say where to: set PORTCULLIS_DATABASE_URL, and PORTCULLIS_DATABASE_OWNER_URL to the owner of that database."
         raise ConfigurationError(message)
     schema.check_current(settings.embedded_url, settings.migrations)
-    schema.upgrade(settings.owner_url, settings.migrations)
+    schema.upgrade(settings.owner_url, settings.migrations, settings.owner_setting)
     async with AsyncExitStack() as stack:
         source, target = _source(settings, stack), _target(settings, stack)
         flow, tenant = MoveStore(source, target, signer), TenantId(settings.tenant)

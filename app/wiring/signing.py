@@ -70,7 +70,7 @@ async def resume_log(settings: Settings, reason: str, *, is_another_signer: bool
     folder = settings.data / "signer"
     if not is_another_signer and not CheckpointSigner.is_kept_in(folder):
         raise ConfigurationError(NOT_THE_SIGNER)
-    schema.check_owner(settings.owner_url)
+    schema.check_owner(settings.owner_url, settings.owner_setting)
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         if not hold_file(settings.data / "signer.lock", stack):

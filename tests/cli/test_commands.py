@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from app.cli import app as commands
 from app.errors import PortcullisError
+from app.identity.tokens import _KEY_TYPE
+from app.settings import load_settings
 from tests.conftest import ROOT
 
 
@@ -94,11 +96,16 @@ def test_policy_commands_name_file_and_line(tmp_path: Path) -> None:
     [
         (("ingest", "/nowhere", "--collection", "handbook"), {}, 2, "does not exist"),
         (("doctor",), {"PORTCULLIS_PRT": "1"}, 1, "PORTCULLIS_PRT"),
-        (("ask", "x", "--as", "engineer"), {"PORTCULLIS_PORT": "many"}, 1, "port"),
+        (("ask", "x", "--as", "engineer"), {"PORTCULLIS_PORT": "many"}, 1, "PORTCULLIS_PORT"),
         (("ask", "x", "--as", "engineer"), {"PORTCULLIS_MODELS": "/nowhere", "PORTCULLIS_DEMO": "1"}, 1, "make models"),
         (("serve",), {"PORTCULLIS_MODELS": "/nowhere"}, 1, "make models"),
         (("serve",), {}, 1, "PORTCULLIS_OIDC_ISSUER"),
         (("index", "verify"), {"PORTCULLIS_CONFIG": "/nowhere.toml"}, 1, "PORTCULLIS_CONFIG names /nowhere.toml, which is no file"),
+        (("doctor",), {"PORTCULLIS_OPENSEARCH_URL": '["https://a:9200"'}, 1, "PORTCULLIS_OPENSEARCH_URL: Value error, this begins"),
+        (("doctor",), {"PORTCULLIS_OIDC_ALGORITHMS": "RS256,HS256"}, 1, "PORTCULLIS_OIDC_ALGORITHMS: String should match"),
+        (("doctor",), {"PORTCULLIS_OIDC_ALGORITHMS": ""}, 1, "PORTCULLIS_OIDC_ALGORITHMS: Value should have at least 1"),
+        (("db", "upgrade"), {"PORTCULLIS_DATABASE_OWNER_URL": "mysql://h/d"}, 1, "PORTCULLIS_DATABASE_OWNER_URL is no PostgreSQL address"),
+        (("db", "upgrade"), {"PORTCULLIS_DATABASE_URL": "mysql://h/d"}, 1, "PORTCULLIS_DATABASE_URL is no PostgreSQL address"),
         (("demo", "--port", "0"), {}, 2, "port"),
         (("nonsense",), {}, 2, "nonsense"),
     ],
@@ -108,6 +115,23 @@ def test_a_wrong_command_says_what_to_mend(
 ) -> None:
     place = {} if arguments[0] in {"nonsense", "demo"} else {"PORTCULLIS_DATA": str(tmp_path / "data")}
     assert said in inside(*arguments, status=status, **place, **environment)
+
+
+def test_a_key_file_of_raw_bytes_is_named_with_what_prints_it_as_text(tmp_path: Path) -> None:
+    (tmp_path / "digest.key").write_bytes(bytes(range(224, 256)))
+    said = inside("doctor", status=1, PORTCULLIS_DATA=str(tmp_path), PORTCULLIS_DIGEST_KEY_FILE=str(tmp_path / "digest.key"))
+    assert f"PORTCULLIS_DIGEST_KEY_FILE: the file {tmp_path}/digest.key holds bytes that are no text" in said
+    assert "base64" in said
+
+
+@pytest.mark.parametrize("given", ["https://a:9200,https://b:9200", " https://a:9200 , https://b:9200", '["https://a:9200","https://b:9200"]'])
+def test_a_list_is_written_with_commas_or_as_json(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("PORTCULLIS_OPENSEARCH_URL", given)
+    assert load_settings().opensearch_url == ("https://a:9200", "https://b:9200")
+
+
+def test_every_algorithm_that_is_known_can_be_set() -> None:
+    assert load_settings(oidc_algorithms=list(_KEY_TYPE)).oidc_algorithms == tuple(_KEY_TYPE)
 
 
 def test_a_wrong_person_is_told_who_there_is(company: Path) -> None:

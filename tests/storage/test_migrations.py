@@ -1,9 +1,11 @@
 """The one schema history: up and down with data in it, and databases that are too old or too new."""
 
 import sqlite3
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from app.errors import ConfigurationError, UpstreamUnavailableError
@@ -11,6 +13,7 @@ from app.storage import policy_rows, schema
 from app.storage.tables import metadata
 from app.storage.transaction import Database
 from tests.conftest import ROOT
+from tests.services.postgres import Cluster
 
 MIGRATIONS = ROOT / "migrations"
 
@@ -136,3 +139,16 @@ async def test_a_failed_block_leaves_nothing_behind(tmp_path: Path) -> None:
     async with database.read() as tx:
         assert await policy_rows.files(tx, "sample", "sha256:1") == {"a": "b"}
     await database.close()
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_does_not_hold_every_text_is_refused_with_the_remedy(postgres: Cluster, encoding: str) -> None:
+    """One of SQL_ASCII ended the first upgrade in a TypeError."""
+    name = f"t_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres.url, autocommit=True) as administrator:
+        administrator.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C' OWNER deployer")
+    try:
+        with pytest.raises(ConfigurationError, match=f"THE_SETTING leads to a database in {encoding}.*ENCODING 'UTF8' TEMPLATE template0"):
+            schema.upgrade(postgres.address(name, "deployer"), MIGRATIONS, "THE_SETTING")
+    finally:
+        postgres.drop(name)

@@ -122,6 +122,9 @@ class Settings(BaseSettings):
     llm_is_external: Annotated[bool, Field(description="Whether that endpoint is outside: then policy must grant generate.external.")] = (
         True
     )
+    llm_allows_http: Annotated[
+        bool, Field(description="Whether questions and passages may travel in clear, by http:// to another machine outside the cluster.")
+    ] = False
     llm_timeout_s: Annotated[float, Field(gt=0, le=600, description="Longest wait for a whole reply, in seconds.")] = 60.0
 
     embed_threads: Annotated[int, Field(ge=1, le=64, description="Threads of the local embedder for documents.")] = 2

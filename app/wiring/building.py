@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from app.answer.drafting import ExtractiveWriter, GenerativeWriter, Writer
 from app.answer.feedback import GiveFeedback
@@ -38,6 +39,7 @@ from app.govern.retention import ApplyRetention
 from app.govern.sign_ins import RecordSignIn
 from app.govern.trail import ReadAuditTrail
 from app.govern.upkeep import ReadUpkeep
+from app.identity.demo_issuer import is_loopback
 from app.ingest.document import IngestDocument
 from app.ingest.reconcile import ReconcileIndex
 from app.ingest.sandbox import ParseLimits, ParserSandbox
@@ -55,6 +57,8 @@ from app.wiring.background import note_start, reconcile, start_background, start
 from app.wiring.indexes import open_index, rebuild_of
 from app.wiring.people import NO_ISSUER, identity_for
 from app.wiring.services import PolicyWatch, Services
+
+_INSIDE_A_CLUSTER = (".svc", ".svc.cluster.local")
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,7 @@ def check_settings(settings: Settings) -> None:
             raise ConfigurationError(message)
     if not settings.demo and not settings.oidc_issuer:
         raise ConfigurationError(NO_ISSUER)
+    _check_model_address(settings)
     _prepare_folder(settings)
 
 
@@ -219,9 +224,30 @@ def _digest_key(settings: Settings) -> bytes:
     return key
 
 
+def _check_model_address(settings: Settings) -> None:
+    """Refuse a model endpoint to which passages would travel in clear, past everything that policy says about it."""
+    if not settings.llm_base_url:
+        return
+    try:
+        address = urlsplit(settings.llm_base_url)
+    except ValueError:
+        address = urlsplit("")
+    if address.scheme not in {"http", "https"} or not address.hostname:
+        message = "PORTCULLIS_LLM_BASE_URL is no address: write https://HOST/PATH."
+        raise ConfigurationError(message)
+    is_near = is_loopback(settings.llm_base_url) or address.hostname.endswith(_INSIDE_A_CLUSTER)
+    if address.scheme == "http" and not is_near and not settings.llm_allows_http:
+        message = (
+            f"PORTCULLIS_LLM_BASE_URL: {address.hostname} is another machine, to which questions and passages would travel in clear: "
+            "use https, or say PORTCULLIS_LLM_ALLOWS_HTTP=true."
+        )
+        raise ConfigurationError(message)
+
+
 def _writer(settings: Settings) -> tuple[Writer, tuple[Action, ...]]:
     if not settings.llm_base_url:
         return ExtractiveWriter(), ANSWER_ACTIONS
+    _check_model_address(settings)
     from app.llm.chat import OpenAIChat, load_prompt  # noqa: PLC0415 - half a second of every start, for those who configure a model
 
     key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else ""

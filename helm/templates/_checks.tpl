@@ -55,6 +55,29 @@
 {{- if and .Values.signer.verifierKey (not (hasPrefix (printf "portcullis/%s+" .Values.tenant) .Values.signer.verifierKey)) -}}
 {{- fail (printf "\n\nsigner.verifierKey is not the key of portcullis/%s: take what `portcullis signer --show-key` prints for this tenant.\n" .Values.tenant) -}}
 {{- end -}}
+{{- if .Values.ingress.enabled -}}
+{{- $covered := list -}}
+{{- range .Values.ingress.tls -}}
+{{- if .secretName -}}{{- $covered = concat $covered .hosts -}}{{- end -}}
+{{- end -}}
+{{- range .Values.ingress.hosts -}}
+{{- if not (or (has .host $covered) (has (regexReplaceAll "^[^.]+" .host "*") $covered)) -}}
+{{- fail (printf "\n\ningress.tls covers no %s: list that host in an entry with a secretName; answers do not travel in the clear.\n" .host) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (hasPrefix "http://" .Values.llm.baseUrl) (not .Values.llm.allowsHttp) -}}
+{{- if not (regexMatch "^http://(localhost|127(\\.[0-9]+){3}|\\[::1\\]|[-a-z0-9.]+\\.svc(\\.cluster\\.local)?)(:[0-9]+)?(/|$)" .Values.llm.baseUrl) -}}
+{{- fail "\n\nllm.baseUrl: questions and passages would travel in clear. Use https, a name inside the cluster (NAME.NAMESPACE.svc), or say llm.allowsHttp=true.\n" -}}
+{{- end -}}
+{{- end -}}
+{{- range $component := list "gateway" "worker" "signer" -}}
+{{- range $label, $_ := (index $.Values $component).podLabels -}}
+{{- if hasPrefix "app.kubernetes.io/" $label -}}
+{{- fail (printf "\n\n%s.podLabels sets %s: by labels of that kind services and network policies choose pods. Take another name.\n" $component $label) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- range .Values.ingress.hosts -}}
 {{- range .paths -}}
 {{- if and $.Values.ingress.closeMetrics (hasPrefix "/metrics" .path) -}}

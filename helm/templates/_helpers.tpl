@@ -150,6 +150,9 @@ topologySpreadConstraints:
 - {name: PORTCULLIS_LLM_BASE_URL, value: {{ .Values.llm.baseUrl | quote }}}
 - {name: PORTCULLIS_LLM_MODEL, value: {{ .Values.llm.model | quote }}}
 - {name: PORTCULLIS_LLM_IS_EXTERNAL, value: {{ .Values.llm.isExternal | quote }}}
+{{- if .Values.llm.allowsHttp }}
+- {name: PORTCULLIS_LLM_ALLOWS_HTTP, value: "true"}
+{{- end }}
 {{- if .Values.llm.existingSecret }}
 - {name: PORTCULLIS_LLM_API_KEY_FILE, value: /run/secrets/portcullis/llm-api-key}
 {{- end }}

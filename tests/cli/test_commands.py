@@ -16,6 +16,7 @@ from app.cli import app as commands
 from app.errors import PortcullisError
 from app.identity.tokens import _KEY_TYPE
 from app.settings import load_settings
+from app.wiring import check_settings
 from tests.conftest import ROOT
 
 
@@ -106,6 +107,20 @@ def test_policy_commands_name_file_and_line(tmp_path: Path) -> None:
         (("doctor",), {"PORTCULLIS_OIDC_ALGORITHMS": ""}, 1, "PORTCULLIS_OIDC_ALGORITHMS: Value should have at least 1"),
         (("db", "upgrade"), {"PORTCULLIS_DATABASE_OWNER_URL": "mysql://h/d"}, 1, "PORTCULLIS_DATABASE_OWNER_URL is no PostgreSQL address"),
         (("db", "upgrade"), {"PORTCULLIS_DATABASE_URL": "mysql://h/d"}, 1, "PORTCULLIS_DATABASE_URL is no PostgreSQL address"),
+        (
+            ("serve",),
+            {"PORTCULLIS_OIDC_ISSUER": "https://i", "PORTCULLIS_LLM_BASE_URL": "http://models.example.org/v1"},
+            1,
+            "travel in clear",
+        ),
+        (
+            ("serve",),
+            {"PORTCULLIS_OIDC_ISSUER": "https://i", "PORTCULLIS_LLM_BASE_URL": "HTTP://10.0.0.7:1"},
+            1,
+            "PORTCULLIS_LLM_ALLOWS_HTTP",
+        ),
+        (("serve",), {"PORTCULLIS_OIDC_ISSUER": "https://i", "PORTCULLIS_LLM_BASE_URL": "models:8000/v1"}, 1, "is no address"),
+        (("serve",), {"PORTCULLIS_OIDC_ISSUER": "https://i", "PORTCULLIS_LLM_BASE_URL": "http://[::1"}, 1, "is no address"),
         (("demo", "--port", "0"), {}, 2, "port"),
         (("nonsense",), {}, 2, "nonsense"),
     ],
@@ -124,10 +139,26 @@ def test_a_key_file_of_raw_bytes_is_named_with_what_prints_it_as_text(tmp_path: 
     assert "base64" in said
 
 
-@pytest.mark.parametrize("given", ["https://a:9200,https://b:9200", " https://a:9200 , https://b:9200", '["https://a:9200","https://b:9200"]'])
+@pytest.mark.parametrize(
+    "given", ["https://a:9200,https://b:9200", " https://a:9200 , https://b:9200", '["https://a:9200","https://b:9200"]']
+)
 def test_a_list_is_written_with_commas_or_as_json(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("PORTCULLIS_OPENSEARCH_URL", given)
     assert load_settings().opensearch_url == ("https://a:9200", "https://b:9200")
+
+
+@pytest.mark.parametrize(
+    ("address", "more"),
+    [
+        ("https://models.example.org/v1", {}),
+        ("http://127.0.0.1:11434/v1", {}),
+        ("http://models.inference.svc/v1", {}),
+        ("http://models.inference.svc.cluster.local:80/v1", {}),
+        ("http://models.example.org/v1", {"llm_allows_http": True}),
+    ],
+)
+def test_a_model_may_be_near_or_behind_https_or_expressly_in_clear(tmp_path: Path, address: str, more: dict[str, bool]) -> None:
+    check_settings(load_settings(data=tmp_path, oidc_issuer="https://id.example.org", llm_base_url=address, **more))
 
 
 def test_every_algorithm_that_is_known_can_be_set() -> None:

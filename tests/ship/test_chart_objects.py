@@ -239,6 +239,40 @@ def test_what_is_missing_is_named_with_what_to_do(path: tuple[str, ...]) -> None
         render(values)
 
 
+def ingress(*tls: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "ingress": {"enabled": True, "hosts": [{"host": "a.example.org", "paths": [{"path": "/", "pathType": "Prefix"}]}], "tls": list(tls)}
+    }
+
+
+def model(address: str, **more: bool) -> dict[str, Any]:
+    return {
+        "llm": {"baseUrl": address, "model": "chat", **more},
+        "networkPolicy": {"llm": {"to": [{"ipBlock": {"cidr": "192.0.2.20/32"}}]}},
+    }
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        ingress({"secretName": "a", "hosts": ["b.example.org"]}, {"secretName": "b", "hosts": ["a.example.org"]}),
+        ingress({"secretName": "a", "hosts": ["*.example.org"]}),
+        model("http://models.inference.svc:8000/v1"),
+        model("http://models.inference.svc.cluster.local"),
+        model("http://127.0.0.1:11434/v1"),
+    ],
+    ids=json.dumps,
+)
+def test_hosts_with_a_certificate_and_models_inside_the_cluster_are_taken(over: dict[str, Any]) -> None:
+    assert render(merged(SETS["minimal"], over))
+
+
+def test_a_model_in_clear_is_taken_where_the_values_say_so() -> None:
+    made = render(merged(SETS["minimal"], model("http://models.example.org/v1", allowsHttp=True)))
+    told = [one.name for one in made if one.pod and one.environment.get("PORTCULLIS_LLM_ALLOWS_HTTP") == "true"]
+    assert told == ["ask-portcullis-gateway"]
+
+
 @pytest.mark.parametrize(
     ("over", "named"),
     [
@@ -256,6 +290,15 @@ def test_what_is_missing_is_named_with_what_to_do(path: tuple[str, ...]) -> None
         ({"tenant": "other"}, "signer.verifierKey is not the key of portcullis/other"),
         ({"gateway": {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2}}}, "minReplicas"),
         ({"gateway": {"preStopSeconds": 60}}, "terminationGracePeriodSeconds"),
+        (ingress({"secretName": "a", "hosts": ["b.example.org"]}), "ingress.tls covers no a.example.org"),
+        (ingress({"secretName": "", "hosts": ["a.example.org"]}), "ingress.tls covers no a.example.org"),
+        (ingress({"secretName": "a", "hosts": []}), "ingress.tls covers no a.example.org"),
+        (ingress({"secretName": "a", "hosts": ["*.org"]}), "ingress.tls covers no a.example.org"),
+        ({"gateway": {"podLabels": {"app.kubernetes.io/component": "signer"}}}, "gateway.podLabels sets app.kubernetes.io/component"),
+        ({"signer": {"podLabels": {"app.kubernetes.io/instance": "x"}}}, "signer.podLabels sets app.kubernetes.io/instance"),
+        (model("http://models.example.org/v1"), "travel in clear"),
+        (model("http://models.inference.svc@example.org/v1"), "travel in clear"),
+        (model("http://models.svc.example.org/v1"), "travel in clear"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -151,6 +151,8 @@ async def test_a_server_that_only_reads_takes_no_record_and_goes_on_when_it_writ
             await asyncio.sleep(0.3)
             with pytest.raises(AuditUnavailableError):
                 await log.record(event())
+            with pytest.raises(UpstreamUnavailableError, match="takes no writes"):
+                await database.check()
             async with database.read() as tx:
                 assert await collection_rows.list_collections(tx, T) == []
             admin.execute("SET default_transaction_read_only = off")

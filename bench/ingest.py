@@ -11,13 +11,12 @@ import os
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.cli.options import caller_as
-from app.domain.content import Collection
+from app.govern.collections import new_collection
 from app.ingest.analysis import texts_to_embed, values_to_mask
 from app.ingest.jobs import Submission
 from app.settings import Settings
@@ -50,7 +49,8 @@ async def measure(settings: Settings, pages: list[Path]) -> dict[str, object]:
     async with open_services(settings) as services:
         await services.embedder.embed(["warm"] * 64)
         caller = await caller_as(services, "administrator")
-        await services.collections.create(caller, _collection(services))
+        await services.collections.create(caller, new_collection(caller.subject, "bench", "Bench"))
+        await services.collections.update(await caller_as(services, "policy-steward"), "bench", {"redaction_profile": "strict"})
         started, cpu = time.perf_counter(), time.process_time()
         for number, page in enumerate(pages):
             await services.submit.run(caller, Submission("bench", page.read_bytes(), page.name, external_id=f"{number}-{page.name}"))
@@ -104,12 +104,6 @@ async def _texts(services: Services) -> tuple[list[str], int]:
                 texts += [text for one in chunks for text in texts_to_embed(version.title, one.chunk, values)]
                 n_chunks += len(chunks)
     return texts, n_chunks
-
-
-def _collection(services: Services) -> Collection:
-    return Collection(
-        services.tenant, "bench", "Bench", "administrator", "internal", ("en",), None, "internal", "default", datetime.now(UTC)
-    )
 
 
 if __name__ == "__main__":

@@ -50,12 +50,13 @@ def verify(
 @app.command("rebuild")
 def rebuild(
     confirm: Annotated[bool, typer.Option("--confirm", help="Delete the index that no longer serves.")] = False,
+    abandon: Annotated[bool, typer.Option("--abandon", help="Give up a rebuild that was begun: delete the new index.")] = False,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build the OpenSearch index anew from the register, beside the one that serves, compare it and swap it in. Searches go on.
 
-    May be stopped and run again. The old index is kept until --confirm.
+    May be stopped and run again, or given up with --abandon. The old index is kept until --confirm.
 
     Example: portcullis index rebuild && portcullis index rebuild --confirm
     """
@@ -65,13 +66,16 @@ def rebuild(
             message = "The embedded index needs no rebuild: stop the gateway, delete index.db in the data folder, and start it again."
             raise ConfigurationError(message)
         await services.require_policy()
-        if confirm:
-            return 0, await services.rebuild.confirm(services.tenant)
+        if confirm or abandon:
+            return 0, await (services.rebuild.confirm if confirm else services.rebuild.abandon)(services.tenant)
         return await services.rebuild.run(services.tenant, _progress(as_json)), False
 
+    if confirm and abandon:
+        message = "--confirm deletes the old index and --abandon the new one: choose."
+        raise typer.BadParameter(message)
     documents, is_dropped = run_with(settings_for(data), work)
-    if confirm:
-        text = "The old index is deleted." if is_dropped else "There is no other index."
+    if confirm or abandon:
+        text = f"The {'old' if confirm else 'new'} index is deleted." if is_dropped else "There is no other index."
     else:
         text = f"The new index serves {documents} documents. When all is well, delete the old one: portcullis index rebuild --confirm"
     say(as_json, {"documents": documents, "dropped": is_dropped}, text)

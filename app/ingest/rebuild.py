@@ -41,6 +41,9 @@ class Generations(Protocol):
     async def drop_other(self, tenant: TenantId) -> bool:
         """Delete the one that no longer serves. Raises ConfigurationError, with nothing deleted, while the new one does not serve yet."""
 
+    async def abandon(self, tenant: TenantId) -> bool:
+        """Delete the one that was begun and does not serve. Raises ConfigurationError, with nothing deleted, when it serves."""
+
 
 @dataclass(frozen=True)
 class RebuildIndex:
@@ -76,6 +79,13 @@ class RebuildIndex:
         Raises ConfigurationError, with nothing deleted, while the new one is not finished.
         """
         return await self.generations.drop_other(tenant)
+
+    async def abandon(self, tenant: TenantId) -> bool:
+        """Give a rebuild up that was begun: delete what there is of the new index; False when there is nothing.
+
+        Raises ConfigurationError, with nothing deleted, when the new one serves.
+        """
+        return await self.generations.abandon(tenant)
 
     async def _compare(
         self, tenant: TenantId, generation: int

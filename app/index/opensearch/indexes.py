@@ -17,6 +17,8 @@ from app.observability import logger
 _log = logger(__name__)
 _OLDEST = (3, 0)
 _NEWEST_MAJOR = 3
+_UNFINISHED = "The new index does not serve yet; nothing was deleted. Go on with portcullis index rebuild, or give it up with --abandon."
+_SERVES_ALREADY = "The new index serves already, and nothing was deleted: portcullis index rebuild --confirm deletes the old one."
 
 Known = tuple[Generations, tuple[int, int]]
 """A tenant's record, and where it stood."""
@@ -130,19 +132,18 @@ class Indexes:
         if found is not None:
             await self._finished(tenant, found)
 
-    async def drop_other(self, tenant: TenantId) -> bool:
-        """Delete all generations but the one that serves: the old one after a swap, and what was left of others.
+    async def drop_other(self, tenant: TenantId, *, unfinished: bool = False) -> bool:
+        """Delete all generations but the one that serves: the old one after a swap, or the `unfinished` one before, and what was left.
 
-        The alias is asked which one that is. Returns false when there is no other. With nothing deleted, raises ConfigurationError while
-        a new one is being built that does not serve yet, and UpstreamUnavailableError when record and alias do not agree.
+        The alias is asked which one that is. Returns false when there is no such other. With nothing deleted, raises ConfigurationError
+        when it is the other way round, and UpstreamUnavailableError when record and alias do not agree.
         """
         found = await self.heads.generations(tenant)
         if found is None:
             return False
         present, seen = await self._finished(tenant, found)
-        if present.building is not None and not present.is_swapped:
-            message = "The new index is not finished and does not serve: nothing was deleted. Run portcullis index rebuild again first."
-            raise ConfigurationError(message)
+        if present.building is not None and present.is_swapped is unfinished:
+            raise ConfigurationError(_SERVES_ALREADY if unfinished else _UNFINISHED)
         alone = Generations(present.live, own=present.own)
         self._require_alone(tenant, alone, await self.served(tenant))
         if present.building is not None:

@@ -59,3 +59,7 @@ class Rebuilding:
         Raises ConfigurationError, with nothing deleted, while the new one does not serve yet.
         """
         return await self._index.indexes.drop_other(tenant)
+
+    async def abandon(self, tenant: TenantId) -> bool:
+        """Delete the generation that was begun and does not serve; False when there is none. Raises ConfigurationError when it serves."""
+        return await self._index.indexes.drop_other(tenant, unfinished=True)

@@ -199,10 +199,8 @@ def test_help_shows_an_example_or_the_commands(command: tuple[str, ...]) -> None
     "command",
     [
         ("index", "verify"),
-        ("audit", "checkpoint"),
         ("audit", "export", "/dev/null"),
         ("audit", "verify"),
-        ("doctor",),
         ("search", "x", "--as", "engineer"),
     ],
 )

@@ -1,7 +1,6 @@
 """A label or an ACL that is asked for with a new version, and one that is changed while the version waits: the stricter stands."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +10,9 @@ from app.domain.content import Document, DocumentId
 from app.domain.identity import Principal
 from app.ingest.document import IngestDocument
 from app.policy.bundle import read_folder
-from app.storage import document_rows, job_rows
-from app.storage.job_rows import Job
+from app.storage import document_rows
 from tests.conftest import ROOT, Gateway, caller_as
 from tests.e2e.attack import assert_problem
-from tests.e2e.test_dead_letters import failed
 
 columns = ("laptop", "company")
 SECRET = "The wombat merger is worth 3 euros."
@@ -123,13 +120,6 @@ async def test_a_label_that_policy_no_longer_knows_opens_nothing_until_it_is_kno
     assert await seen(gateway, document_id) == ("board", 1, True)
 
 
-async def test_what_waits_under_a_label_that_policy_no_longer_knows_is_refused(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    await activate(gateway, WIDE + SHUT, "  board: 1\n")
-    meanwhile(monkeypatch, lambda: activate(gateway, WIDE))
-    document_id = await hand_in(gateway, SECRET, "board", "quarantined")
-    assert not (await seen(gateway, document_id))[2]
-
-
 async def test_ranks_are_raised_a_part_at_a_time(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """One statement over 400,000 documents was cut off, and the stricter bundle never came into force."""
     services = gateway.services
@@ -162,101 +152,3 @@ async def test_who_claims_an_id_first_does_not_choose_who_reads_what_another_han
     # Their own from now on, and no lower than usual: nothing to say.
     again = await gateway.post("/v1/collections/hr/documents", "hr-partner", real)
     assert again.status_code == 202, again.text
-
-
-async def hand_in_unsaid(gateway: Gateway, text: str = SECRET) -> DocumentId:
-    """A version without a word on who may read it."""
-    taken = await gateway.post("/v1/collections/hr/documents", "hr-partner", {"title": "Deal", "text": text, "external_id": "deal"})
-    assert taken.status_code == 202, taken.text
-    await gateway.until_job(taken.json()["job_id"], "hr-partner", "succeeded")
-    return DocumentId(taken.json()["document_id"])
-
-
-@pytest.mark.parametrize("failed_before", [False, True], ids=["waiting", "failed"])
-async def test_who_says_no_label_hands_in_under_the_one_that_the_document_has_then(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, *, failed_before: bool
-) -> None:
-    """A steward lowered the label of what was live, the lunch; the merger that waited went live under it."""
-    document_id = await hand_in(gateway, "The lunch is at noon.", "confidential")
-    steward = await caller_as(gateway.services, "hr-partner")
-    if failed_before:
-        job_id = await failed(gateway, monkeypatch, {"title": "Deal", "text": SECRET, "external_id": "deal"})
-        await gateway.services.changes.change_label(steward, document_id, "internal")
-        assert (await gateway.post(f"/v1/jobs/{job_id}/retry", "hr-partner", {})).status_code == 200
-        await gateway.until_job(job_id, "hr-partner", "succeeded")
-    else:
-        meanwhile(monkeypatch, lambda: gateway.services.changes.change_label(steward, document_id, "internal"))
-        await hand_in_unsaid(gateway)
-    assert (await seen(gateway, document_id))[::2] == ("confidential", False)
-
-
-async def test_who_names_no_readers_hands_in_for_those_that_the_document_has_then(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    document_id = await hand_in(gateway, "The lunch is at noon.", "internal")
-    steward = await caller_as(gateway.services, "hr-partner")
-    narrow = Acl(AclMode.EXPLICIT, frozenset({Principal("role:sample|hr-partner")}))
-    await gateway.services.changes.change_acl(steward, document_id, narrow)
-    meanwhile(monkeypatch, lambda: gateway.services.changes.change_acl(steward, document_id, Acl.inherited()))
-    await hand_in_unsaid(gateway)
-    assert not (await seen(gateway, document_id))[2]
-
-
-async def test_who_says_no_label_takes_the_one_of_the_version_that_still_waits(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    document_id = await hand_in(gateway, "The lunch is at noon.", "confidential")
-    bodies = ({"label": "internal", "text": "The lunch is at one."}, {"text": SECRET})
-    with monkeypatch.context() as held:
-        # Nobody works until both are handed in.
-        held.setattr(job_rows, "_next", nothing)
-        jobs = [
-            (await gateway.post("/v1/collections/hr/documents", "hr-partner", {"title": "Deal", "external_id": "deal", **body})).json()[
-                "job_id"
-            ]
-            for body in bodies
-        ]
-    for job_id in jobs:
-        await gateway.until_job(job_id, "hr-partner", "succeeded")
-    assert (await seen(gateway, document_id))[::2] == ("internal", True)
-
-
-async def nothing(*_: Any, **__: Any) -> None:  # noqa: ANN401 - whatever the queue is asked
-    """No job."""
-
-
-@pytest.mark.parametrize("lost", ["acl.write", "ingest"])
-async def test_what_waits_goes_live_by_the_rights_of_that_moment(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, lost: str) -> None:
-    """During an outage of the index whoever lost the right to change access had hours: the label that they had lowered was applied."""
-    document_id = await hand_in(gateway, "The lunch is at noon.", "confidential")
-    meanwhile(monkeypatch, lambda: activate(gateway, f"role:sample|hr-partner,sample,hr,*,{lost},*,deny,Taken back\n"))
-    await hand_in(gateway, SECRET, "internal", "quarantined")
-    assert (await seen(gateway, document_id))[::2] == ("confidential", False)
-
-
-async def test_who_says_no_label_takes_the_one_of_a_version_that_failed_and_may_be_tried_again(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    document_id = await hand_in(gateway, "The lunch is at noon.", "internal")
-    await failed(gateway, monkeypatch, {"title": "Deal", "text": SECRET, "label": "confidential", "external_id": "deal"})
-    await hand_in_unsaid(gateway)
-    assert (await seen(gateway, document_id))[::2] == ("confidential", False)
-
-
-async def test_what_is_overtaken_at_the_last_moment_is_told_so(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tried again beside a newer version it ended as a success, with its label nowhere."""
-    await hand_in(gateway, "The lunch is at noon.", "internal")
-    job_id = await failed(gateway, monkeypatch, {"title": "Deal", "text": "Soup.", "label": "confidential", "external_id": "deal"})
-    flip, is_newer_live = IngestDocument._flip, []
-
-    async def overtaken(flow: IngestDocument, job: Job, *rest: Any) -> Document | None:  # noqa: ANN401 - as the flow's own
-        if job.job_id == job_id and not is_newer_live:
-            is_newer_live.append(True)
-            async with flow.database.write() as tx:
-                current = await document_rows.get_document(tx, job.tenant, job.document_id)
-                assert current is not None
-                await document_rows.update_document(tx, replace(current, live_version=job.version + 1), job.version + 1)
-        return await flip(flow, job, *rest)
-
-    monkeypatch.setattr(IngestDocument, "_flip", overtaken)
-    assert (await gateway.post(f"/v1/jobs/{job_id}/retry", "hr-partner", {})).status_code == 200
-    await gateway.until_job(job_id, "hr-partner", "quarantined")
-    assert is_newer_live

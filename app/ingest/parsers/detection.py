@@ -63,6 +63,11 @@ _PDF_HEADER_WITHIN = 1024
 """ISO 32000-1, annex H, note 13: readers accept the header within the first 1,024 bytes."""
 
 
+def may_be_binary(content: bytes) -> bool:
+    """Whether `detect` may find a format here that is no text."""
+    return content.startswith(tuple(magic for magic, _ in _MAGIC)) or b"%PDF-" in content[:_PDF_HEADER_WITHIN]
+
+
 def detect(content: bytes, media_type: str | None, file_name: str | None) -> Format:
     """The format to parse as. Raises UnsupportedContentError with what to change when there is none, or when claims disagree."""
     found = _by_bytes(content)

@@ -6,12 +6,10 @@ from pathlib import PurePosixPath
 from app.domain.content import ParsedDocument
 from app.errors import LimitExceededError
 from app.ingest.parsers.detection import Format, detect
-from app.ingest.parsers.docx import parse_docx
 from app.ingest.parsers.html import parse_html
 from app.ingest.parsers.mail import parse_mail
 from app.ingest.parsers.markdown import parse_markdown
 from app.ingest.parsers.normalise import decode
-from app.ingest.parsers.pdf import parse_pdf
 from app.ingest.parsers.records import parse_json, parse_json_lines
 from app.ingest.parsers.slides import parse_pptx
 from app.ingest.parsers.spreadsheet import parse_xlsx
@@ -19,9 +17,22 @@ from app.ingest.parsers.tabular import parse_csv
 from app.ingest.parsers.text import parse_text
 from app.ingest.parsers.wire import MAX_CONTENT_BYTES
 
+
+def _parse_pdf(content: bytes, title: str) -> ParsedDocument:
+    from app.ingest.parsers.pdf import parse_pdf  # noqa: PLC0415 - with Word half of what a parser process loads, and most read text
+
+    return parse_pdf(content, title)
+
+
+def _parse_docx(content: bytes, title: str) -> ParsedDocument:
+    from app.ingest.parsers.docx import parse_docx  # noqa: PLC0415 - as above
+
+    return parse_docx(content, title)
+
+
 _BINARY: dict[Format, Callable[[bytes, str], ParsedDocument]] = {
-    Format.PDF: parse_pdf,
-    Format.DOCX: parse_docx,
+    Format.PDF: _parse_pdf,
+    Format.DOCX: _parse_docx,
     Format.XLSX: parse_xlsx,
     Format.PPTX: parse_pptx,
     Format.MAIL: parse_mail,

@@ -54,7 +54,7 @@ class DocumentBody(Body):
     acl: AclBody | None = None
     source_uri: Annotated[str, StringConstraints(max_length=2_048)] | None = None
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")] | None = None
-    valid_until: Moment | None = None
+    valid_until: Annotated[Moment | None, Field(description="Left out: as the version before it. Null: no end.")] = None
     external_id: Annotated[str, StringConstraints(min_length=1, max_length=1_000)] | None = None
 
 

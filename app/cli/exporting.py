@@ -1,6 +1,7 @@
 """Writes an export of the log to a file. It takes the place of an earlier one only when it is whole and begins with what that holds."""
 
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, Any
@@ -26,23 +27,23 @@ async def write_export(rows: Rows, out: Path) -> int:
 
 def _place(out: Path) -> tuple[Path, bool]:
     """Where a link leads, and whether that is a file, or will be: a pipe or a device holds nothing to keep and cannot be replaced."""
-    place = out.resolve()
-    return place, place.is_file() or not place.exists()
+    is_file = out.is_file() or not out.exists()
+    return out.resolve() if is_file else out, is_file
 
 
 async def _written(rows: Rows, out: Path, is_file: bool) -> int:
     if not is_file:
         with out.open("wb") as stream:
             return await _copied(rows, stream, None)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        with part.open("xb") as file:
+    with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}.", suffix=".part", delete=False) as file:
+        part = out.with_name(Path(file.name).name)
+        try:
             count = await _copied(rows, file, _last_row(out))
             file.flush()
             os.fsync(file.fileno())
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
+            part.replace(out)
+        finally:
+            part.unlink(missing_ok=True)
     return count
 
 

@@ -36,6 +36,10 @@ class Action(StrEnum):
     DEBUG_EXPLAIN = "debug.explain"
 
 
+READING = frozenset({Action.SEARCH, Action.READ, Action.READ_PII, Action.GENERATE, Action.GENERATE_EXTERNAL, Action.EXPORT})
+"""What lets somebody have text."""
+
+
 class AclMode(StrEnum):
     """`inherit`: the collection's rows decide. `explicit`: an allow principal of the document is needed as well."""
 

@@ -82,13 +82,16 @@ class ActivatePolicyBundle:
         now = datetime.now(UTC)
         async with self.database.write() as tx:
             before = await policy_rows.active(tx, tenant)
-            if before is not None and before.digest == bundle.digest:
-                return check
-            await policy_rows.put_bundle(tx, tenant, bundle.digest, bundle.files, now)
-            epoch = before.epoch + 1 if before else 1
-            await policy_rows.activate(tx, tenant, ActivePolicy(epoch, bundle.digest, now, actor, actor))
+            epoch, is_new = before.epoch if before else 0, before is None or before.digest != bundle.digest
+            if is_new:
+                epoch += 1
+                await policy_rows.put_bundle(tx, tenant, bundle.digest, bundle.files, now)
+                await policy_rows.activate(tx, tenant, ActivePolicy(epoch, bundle.digest, now, actor, actor))
             # Ranks are kept with each document, for the filter: a label that was raised closes what already bears it, from now on.
+            # Also where it is in force already: the release before this one left those of labels that were taken away.
             ranked = await document_rows.put_ranks(tx, tenant, bundle.labels, now)
+            if not is_new and not ranked:
+                return check
             fields = {
                 "before": before.digest if before else None,
                 "after": bundle.digest,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from app.audit.events import by_caller, decided
 from app.audit.events import document as about
-from app.domain.access import Action, Decision, Outcome
+from app.domain.access import READING, Action, Decision, Outcome, Resource
 from app.domain.audit import AuditEvent, EventType, JsonValue
 from app.domain.content import Document, DocumentId
 from app.domain.identity import Caller
@@ -18,8 +18,17 @@ def first_denial(snapshot: Snapshot, caller: Caller, document: Document | None, 
     """The first decision that denies one of `actions`, else the last one; `None` for an absent document."""
     if document is None:
         return None
-    decisions = [snapshot.decide(caller.subject, action, document.resource()) for action in actions]
+    decisions = [snapshot.decide(caller.subject, action, _asked_about(snapshot, document, action)) for action in actions]
     return next((one for one in decisions if one.outcome is Outcome.DENY), decisions[-1])
+
+
+def _asked_about(snapshot: Snapshot, document: Document, action: Action) -> Resource:
+    """The document; under a label that policy dropped as one of the highest rank where nobody would have its text by it.
+
+    Or nobody could ever give it another label or withdraw it.
+    """
+    resource, ranks = document.resource(), snapshot.bundle.labels
+    return resource if action in READING or document.label in ranks else replace(resource, sensitivity=max(ranks.values(), default=0))
 
 
 def denied_event(

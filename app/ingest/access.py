@@ -6,7 +6,7 @@ from dataclasses import replace
 from app.domain.access import Acl, AclMode, Action, Outcome, Resource, acl_from_json
 from app.domain.content import Document
 from app.domain.identity import Principal, Subject, SubjectId
-from app.errors import InvalidInputError
+from app.errors import AccessDeniedError, InvalidInputError
 from app.policy.bundle import Bundle
 from app.policy.snapshot import Snapshot
 from app.storage.job_rows import Job
@@ -50,7 +50,7 @@ def next_access(current: Document, job: Job, bundle: Bundle) -> tuple[str, Acl]:
 
 
 def check_rights(snapshot: Snapshot, job: Job, current: Document, after: Document) -> None:
-    """Raise InvalidInputError when policy is another one than when a version was handed in, and its submitter may no longer do so."""
+    """Raise AccessDeniedError when policy is another one than when a version was handed in, and its submitter may no longer do so."""
     submitter = job.payload.get("submitter")
     if submitter is None or job.payload["policy"] == snapshot.digest:
         return
@@ -66,18 +66,20 @@ def check_rights(snapshot: Snapshot, job: Job, current: Document, after: Documen
         purpose=submitter["purpose"],
     )
     wanted = [(Action.INGEST, replace(after.resource(), acl=Acl.inherited()))]
-    if current.live_version is not None:
+    if current.live_version is not None and (job.payload["label"] or job.payload["acl"]):
         wanted += rights_to_replace(current, after, is_own=True)
     if any(snapshot.decide(subject, action, resource).outcome is Outcome.DENY for action, resource in wanted):
-        message = "Whoever handed it in may no longer do so under this label and for these readers."
-        raise InvalidInputError(message)
+        message = "Whoever handed it in may no longer do so under this label and for these readers: have somebody do it who may."
+        raise AccessDeniedError(message)
 
 
 def _stricter_label(one: str, other: str, bundle: Bundle) -> str:
     """The label of higher rank; one that policy no longer knows opens nothing and ranks above all."""
     ranks = [math.inf if rank is None else rank for rank in map(bundle.rank, (one, other))]
     if ranks[0] == ranks[1]:
-        message = "Its label was changed while it waited, to one that ranks like the one it was handed in with. Hand it in again."
+        message = (
+            "The label that it was handed in under and the one that its document has now rank alike. Hand it in with one of them."
+        )
         raise InvalidInputError(message)
     return one if ranks[0] > ranks[1] else other
 

@@ -57,8 +57,9 @@ class SubmitDocument:
         """Queue the ingest of `submission`.
 
         Raises NotFoundError for a collection the subject may not see, AccessDeniedError when they may read but not add,
-        InvalidInputError for an unknown label, whether or not there is such a collection, and for text without a label over that of
-        somebody else which has a lower one than is usual. A refusal is on record before its error is raised.
+        InvalidInputError for an unknown label, whether or not there is such a collection, for text without a label over that of somebody
+        else which has a lower one than is usual, and when the validity has ended that it would take over. A refusal is on record before
+        its error is raised.
         """
         submission = cleaned(submission)
         async with self.database.write() as tx:
@@ -66,9 +67,7 @@ class SubmitDocument:
             _check_label(snapshot, submission.label)
             plan = await self._plan(tx, snapshot, caller.subject, submission)
             if plan is not None and plan.decision.outcome is Outcome.ALLOW:
-                if plan.must_say_label:
-                    message = f"Somebody else handed this document in as {plan.document.label}, below what is usual here. Say its label."
-                    raise InvalidInputError(message, pointer="/label")
+                _check_said(plan, submission)
                 return await self._accept(tx, caller, submission, plan)
         fields: dict[str, JsonValue] = {"action": Action.INGEST.value}
         if plan is None:
@@ -126,7 +125,10 @@ class SubmitDocument:
                 before = replace(before, state=DocumentState.PENDING)
             # Label and ACL of a known document change when the new version goes live, with its text.
             await document_rows.update_document(tx, before, version)
-        label, acl = await _left_by_earlier(tx, plan.before or document)
+        now = plan.before or document
+        label, acl = await _left_by_earlier(tx, now)
+        # Whoever says what they want was asked for the right to change what the document has now.
+        label, acl = label if submission.label is None else now.label, acl if submission.acl is None else now.acl
         job = ingest_job(document, version, submission, HandedIn(caller.subject, plan.decision.policy_digest, label, acl))
         await job_rows.enqueue(tx, job)
         taken: dict[str, JsonValue] = {
@@ -147,6 +149,17 @@ async def _left_by_earlier(tx: Transaction, document: Document) -> tuple[str, Ac
     said = waiting.payload if waiting else {}
     label, acl = (said.get(name) or said.get(f"{name}_before") for name in ("label", "acl"))
     return label or document.label, acl_from_json(acl) if acl else document.acl
+
+
+def _check_said(plan: _Plan, submission: Submission) -> None:
+    """Raise InvalidInputError where a submission has to say what it leaves to what the document has now."""
+    if plan.must_say_label:
+        message = f"Somebody else handed this document in as {plan.document.label}, below what is usual here. Say its label."
+        raise InvalidInputError(message, pointer="/label")
+    ends = plan.before.valid_until if plan.before and not submission.has_no_end else None
+    if submission.valid_until is None and ends is not None and ends <= datetime.now(UTC):
+        message = "The validity of this document has ended. Say until when the new version is valid; null, or an empty field, for no end."
+        raise InvalidInputError(message, pointer="/valid_until")
 
 
 def _check_label(snapshot: Snapshot, label: str | None) -> None:

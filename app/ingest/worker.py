@@ -15,6 +15,7 @@ from app.domain.access import Outcome
 from app.domain.audit import EventType, JsonValue
 from app.domain.content import DocumentState
 from app.errors import (
+    AccessDeniedError,
     AuditUnavailableError,
     ConfigurationError,
     InvalidInputError,
@@ -106,7 +107,8 @@ class Worker:
         except (InvalidInputError, LimitExceededError) as error:
             # Content that cannot be read, or that the index does not take: trying again would end alike.
             await self._quarantine(job, error.detail)
-        except (UpstreamRefusedError, ConfigurationError) as error:
+        except (UpstreamRefusedError, ConfigurationError, AccessDeniedError) as error:
+            # A mistaken rule is put right sooner or later: what was handed in is kept.
             await self._retry(job, error.detail)
         except (UpstreamUnavailableError, AuditUnavailableError) as error:
             await self._put_off(job, error.detail)

@@ -18,7 +18,7 @@ from typing import Any
 import casbin
 from casbin.model import Model
 
-from app.domain.access import ANY, AclMode, Action, Resource
+from app.domain.access import ANY, READING, AclMode, Action, Resource
 from app.domain.identity import Principal, Subject, TenantId
 from app.policy.bundle import MODEL, Bundle, Rule
 
@@ -98,6 +98,7 @@ class Referee:
     def __init__(self, bundle: Bundle) -> None:
         self._model = bundle.files[MODEL]
         self._rules = bundle.rules
+        self._labels = frozenset(bundle.labels)
         self._named = frozenset(rule.subject for rule in bundle.rules)
         self._collections = frozenset((rule.action, rule.collection) for rule in bundle.rules)
         self._enforcers: dict[tuple[Action, str], casbin.Enforcer] = {}
@@ -106,6 +107,9 @@ class Referee:
     def permits(self, subject: Subject, principals: frozenset[Principal], action: Action, resource: Resource) -> bool:
         """Whether the rules permit it. `principals` is the subject's closed set. Anything odd is a no."""
         if not (subject.tenant and resource.tenant and resource.collection and resource.labels):
+            return False
+        if action in READING and not resource.labels <= self._labels:
+            # Whatever rank it was given when policy knew it: rules about it are gone, and those for any label would open it.
             return False
         # What no rule and no ACL can meet is left out, so that people with the same rights ask the same question, of all collections
         # alike that no rule names for this action: only rows for any collection can match there.

@@ -131,14 +131,14 @@ async def end_sessions(
 async def is_ended(tx: Transaction, row: SessionRow) -> bool:
     """Whether the issuer ended, a while ago, what would be this session: then it is not to be opened."""
     noted = ended_session.c
-    by_subject = and_(noted.subject_id == row.subject_id, noted.issued_at >= row.issued_at)
+    of_subject = noted.subject_id == row.subject_id
     if row.sid_digest is None:
-        meant = by_subject
+        meant = of_subject
     else:
-        meant = or_(
-            and_(by_subject, noted.sid_digest == ""), and_(noted.sid_digest == row.sid_digest, noted.subject_id.in_(["", row.subject_id]))
-        )
-    statement = select(noted.tenant).where(noted.tenant == row.tenant, meant).limit(1)
+        by_name = and_(noted.sid_digest == row.sid_digest, noted.subject_id.in_(["", row.subject_id]))
+        meant = or_(and_(of_subject, noted.sid_digest == ""), by_name)
+    # Both times are the issuer's: what it issued after the end is a new beginning.
+    statement = select(noted.tenant).where(noted.tenant == row.tenant, noted.issued_at >= row.issued_at, meant).limit(1)
     return (await tx.connection.execute(statement)).first() is not None
 
 

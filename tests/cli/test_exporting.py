@@ -57,3 +57,12 @@ async def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere/log.ndjson cannot be written: No such file or directory"):
         await write_export(entries("a"), tmp_path / "nowhere" / "log.ndjson")
     assert await write_export(entries("a"), Path(os.devnull)) == 1
+
+
+async def test_a_pipe_behind_a_link_is_written_to() -> None:
+    """What a shell puts for `| gzip` or `>(…)` names no file that is there."""
+    read_end, write_end = os.pipe()
+    assert await write_export(entries("a", "b"), Path(f"/dev/fd/{write_end}")) == 2
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        assert [orjson.loads(line)["leaf"] for line in pipe] == ["a", "b"]

@@ -31,6 +31,8 @@ async def ask(gateway: Gateway, person: str = "engineer", question: str = QUESTI
 async def hand_in(gateway: Gateway, text: str = TEXT, **more: object) -> DocumentId:
     document_id = DocumentId(await take_in(gateway, "hr", "hr-partner", text=text, title=TITLE, source_uri=SOURCE, **more))
     await drained(gateway)
+    # A question is answered once the vectors can be found, which OpenSearch shows with its next refresh.
+    await gateway.services.index.inventory(gateway.services.tenant)
     return document_id
 
 

@@ -4,15 +4,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from app.answer.search import SearchRequest
 from app.domain.content import DocumentId
 from app.domain.search import SearchLimits
 from app.errors import NotFoundError
 from app.storage import document_rows
+from app.storage.tables import document as table
 from app.wiring import Services
 from tests.conftest import Gateway, caller_as
-from tests.e2e.attack import take_in
+from tests.e2e.attack import assert_problem, take_in
 
 
 async def test_an_expired_document_is_neither_found_nor_opened(services: Services) -> None:
@@ -49,6 +51,12 @@ async def test_a_correction_does_not_lift_the_end_of_a_document(gateway: Gateway
     assert await end_of() == ends
     assert await end_of(valid_until=None) is None
     assert await end_of(valid_until=ends.isoformat()) == ends
+    # An end that has passed is not taken over unsaid: nobody would find what was handed in.
+    async with gateway.services.database.write() as tx:
+        past = update(table).where(table.c.external_id == "offer").values(valid_until=datetime.now(UTC) - timedelta(hours=1))
+        await tx.connection.execute(past)
+    refused = await gateway.post("/v1/collections/hr/documents", "hr-partner", {"text": "The wombat offer.", **said})
+    assert assert_problem(refused, 422)["errors"][0]["pointer"] == "/valid_until"
     file = {"file": ("offer.md", b"The wombat offer, at last.", "text/markdown")}
     handed_in = {**said, "valid_until": ""}
     sent = await gateway.client.post("/v1/collections/hr/documents", data=handed_in, files=file, headers=gateway.token("hr-partner"))

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from app.domain.access import UNKNOWN_RANK, Acl, AclMode
 from app.domain.content import Document, DocumentId
@@ -11,6 +12,7 @@ from app.domain.identity import Principal
 from app.ingest.document import IngestDocument
 from app.policy.bundle import read_folder
 from app.storage import document_rows
+from app.storage.tables import document
 from tests.conftest import ROOT, Gateway, caller_as
 from tests.e2e.attack import assert_problem
 
@@ -115,9 +117,22 @@ async def test_a_label_that_policy_no_longer_knows_opens_nothing_until_it_is_kno
     assert await seen(gateway, document_id) == ("board", UNKNOWN_RANK, False)
     await gateway.services.reconcile.run(gateway.services.tenant, repair=True)
     assert await seen(gateway, document_id) == ("board", UNKNOWN_RANK, False)
+    # The release before kept the rank that it had: it opens no more for that, and the next start puts it right.
+    async with gateway.services.database.write() as tx:
+        await tx.connection.execute(update(document).where(document.c.document_id == document_id).values(sensitivity=1))
+    assert (await seen(gateway, document_id))[2] is False
+    await activate(gateway, WIDE)
+    assert await seen(gateway, document_id) == ("board", UNKNOWN_RANK, False)
     await activate(gateway, WIDE, "  board: 1\n")
     await gateway.services.reconcile.run(gateway.services.tenant, repair=True)
     assert await seen(gateway, document_id) == ("board", 1, True)
+    # Nobody may have its text meanwhile; who keeps the collection may give it another label.
+    await activate(gateway, WIDE)
+    changed = await gateway.client.put(
+        f"/v1/documents/{document_id}/label", json={"label": "internal"}, headers=gateway.token("hr-partner")
+    )
+    assert changed.status_code == 200, changed.text
+    assert await seen(gateway, document_id) == ("internal", 1, True)
 
 
 async def test_ranks_are_raised_a_part_at_a_time(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,12 +33,6 @@ class ReadPolicy:
         async with self.database.read() as tx:
             return dict((await self.policy.current(tx, tenant)).bundle.labels)
 
-    async def digest(self, tenant: TenantId) -> str:
-        """Digest of the bundle in force, empty for none."""
-        async with self.database.read() as tx:
-            state = await policy_rows.active(tx, tenant)
-        return state.digest if state else ""
-
     async def active(self, caller: Caller) -> dict[str, Any]:
         """Digest, times and people of the activation; rows and model with the right to read them."""
         tenant = caller.subject.tenant

@@ -152,14 +152,14 @@ async def _watch_policy(services: Services, lead: Lead) -> None:
 
 
 async def _reconciling(services: Services, lead: Lead) -> None:
-    """Compare now and then, and as soon as another policy is in force: labels that it closed must not weigh in scores any longer."""
-    compared: str | None = None
+    """Compare now and then, and as soon as labels have other ranks: what was closed so must not weigh in scores any longer."""
+    compared: dict[str, int] | None = None
     due = time.monotonic() + _RECONCILE_EVERY_S
     while True:
         try:
-            now, digest = time.monotonic(), await services.policies.digest(services.tenant)
+            now, ranks = time.monotonic(), await services.policies.labels(services.tenant)
             # At the start everything has just been compared; who does not lead leaves it to who does.
-            is_due, compared = now >= due or compared not in {None, digest}, digest
+            is_due, compared = now >= due or compared not in (None, ranks), ranks
             due = now + _RECONCILE_EVERY_S if is_due else due
             if is_due and await lead():
                 await reconcile(services)

@@ -112,29 +112,29 @@ async def test_a_token_sent_twice_ends_nothing_that_began_after_it(gateway: Gate
     assert (await again.get("/ask")).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"events": None},
-        {"events": "http://schemas.openid.net/event/backchannel-logout"},
-        {"events": {"http://example.org/other": {}}},
-        {"nonce": "n"},
-        {"aud": "somebody-else"},
-        {"sub": None},
-        {"sub": ""},
-        {"sid": 7},
-        {"kind": "at+jwt"},
-    ],
+NO_LOGOUTS: tuple[dict[str, Any], ...] = (
+    {"events": None},
+    {"events": "http://schemas.openid.net/event/backchannel-logout"},
+    {"events": {"http://example.org/other": {}}},
+    {"nonce": "n"},
+    {"aud": "somebody-else"},
+    {"sub": None},
+    {"sub": ""},
+    {"sid": 7},
+    {"kind": "at+jwt"},
 )
-async def test_a_token_that_is_no_logout_ends_nothing(gateway: Gateway, changes: dict[str, Any]) -> None:
+
+
+async def test_a_token_that_is_no_logout_ends_nothing(gateway: Gateway) -> None:
     browser = await signed_in(gateway, "engineer")
-    assert await tell(gateway, logout_token(gateway, **changes)) == 400
-    assert (await browser.get("/ask")).status_code == 200
+    for changes in NO_LOGOUTS:
+        assert await tell(gateway, logout_token(gateway, **changes)) == 400, changes
+        assert (await browser.get("/ask")).status_code == 200, changes
 
 
-@pytest.mark.parametrize("token", ["", "a.b.c", "x" * 20_000, "ü.ü.ü"])
-async def test_nonsense_is_refused(gateway: Gateway, token: str) -> None:
-    assert await tell(gateway, token) == 400
+async def test_nonsense_is_refused(gateway: Gateway) -> None:
+    for token in ("", "a.b.c", "x" * 20_000, "ü.ü.ü"):
+        assert await tell(gateway, token) == 400, token[:10]
 
 
 async def test_neither_an_access_token_nor_a_stranger_logs_anybody_out(gateway: Gateway) -> None:
